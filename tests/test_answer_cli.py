@@ -10,6 +10,8 @@ from questions import article, write_questions
 from shell import refuses
 
 from fairseq_wsum.experiments import answer
+from fairseq_wsum.plugin.data.answer_scores import scores
+from fairseq_wsum.plugin.data.questions import read_questions
 
 RECIPE = ROOT / "examples/question_answering_squad/squad.sh"
 TINY = ["--encoder-embed-dim", 6, "--encoder-hidden-size", 5, "--character-features", 4]
@@ -43,6 +45,8 @@ def test_the_recipe_trains_and_scores(raw, tmp_path) -> None:
     assert 0 <= figures["test"]["EM"] <= figures["test"]["F1"] <= 100
     answers = json.loads((folder / "predictions.json").read_text())
     assert {*answers} == {f"dev-{k}-{n}" for k in range(2) for n in range(4)}
+    questions = read_questions(raw / "dev.json", with_answers=True)
+    assert figures["test"] == scores(answers, {one.id: one.answers for one in questions})
 
 
 @pytest.fixture(scope="module")

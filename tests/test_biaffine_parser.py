@@ -18,6 +18,7 @@ from treebanks import conllu, write_treebank
 from fairseq_wsum.experiments.corpora import prepare
 from fairseq_wsum.experiments.parse import attachment_scores
 from fairseq_wsum.plugin.criterions.wsum_parsing_loss import WsumParsingLoss
+from fairseq_wsum.plugin.data import sized
 from fairseq_wsum.plugin.data.treebank import Sentence, read_treebank
 from fairseq_wsum.plugin.models.dictionaries import fingerprint
 from fairseq_wsum.plugin.models.wsum_biaffine_parser import (
@@ -134,9 +135,12 @@ def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, data) -> 
 
 
 @torch.no_grad()
-def test_the_loss_and_the_scores_of_a_batch(data) -> None:
+def test_the_loss_and_the_scores_of_a_batch(data, monkeypatch) -> None:
     """Of all words, one after the other."""
+    monkeypatch.setattr(sized, "MAX_TOKENS", 1)  # of a batch of `task.parse`
     task, model, dataset = make(data)
+    parsed = [Sentence([[*line] for line in one.lines]) for _, one in dataset]
+    task.parse(model, parsed)
     loss, size, log = WsumParsingLoss(task)(model, dataset.collater([*dataset]))
     expected, right_heads, right, words = 0.0, 0, 0, 0
     for sample in dataset:
@@ -150,6 +154,9 @@ def test_the_loss_and_the_scores_of_a_batch(data) -> None:
             right_heads += int(heads[0, k] == head)
             right += int(heads[0, k] == head and found[0, k] == relation)
             words += 1
+        own = parsed[sample[0]]
+        assert own.heads == heads[0, 1:].tolist()
+        assert own.column("deprel") == [task.relation_dictionary[k] for k in found[0, 1:]]
     assert size == log["ntokens"] == words
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert (log["uas"], log["las"]) == (right_heads, right)

@@ -11,7 +11,9 @@ from questions import write_questions
 
 from fairseq_wsum.experiments.corpora import prepare
 from fairseq_wsum.plugin.criterions.wsum_span_loss import WsumSpanLoss
+from fairseq_wsum.plugin.data import sized
 from fairseq_wsum.plugin.data.answer_scores import exact_match, f1
+from fairseq_wsum.plugin.models.dictionaries import fingerprint
 from fairseq_wsum.plugin.models.wsum_bidaf import WsumBidaf, WsumBidafConfig
 from fairseq_wsum.plugin.modules.attention_flow import AttentionFlow, Highway, best_spans
 from fairseq_wsum.plugin.tasks.wsum_span_prediction import (
@@ -128,8 +130,9 @@ def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, data) -> 
             assert torch.allclose(one, found, atol=1e-6)  # the scores are float32
 
 
-def test_the_loss_and_the_scores_of_a_batch(data) -> None:
+def test_the_loss_and_the_scores_of_a_batch(data, monkeypatch) -> None:
     """Of all questions, one after the other."""
+    monkeypatch.setattr(sized, "MAX_TOKENS", 1)  # of a batch of `answer`
     task, model, dataset = make(data)
     samples = [*dataset]
     with torch.no_grad():
@@ -173,6 +176,11 @@ def test_only_training_leaves_out_long_contexts(data) -> None:
             lengths[limit, split] = task.dataset(split).sizes
     assert lengths[8, "train"].max() <= 8 < lengths[400, "train"].max()
     assert (lengths[8, "valid"] == lengths[400, "valid"]).all()
+
+
+def test_a_checkpoint_has_the_words(data) -> None:
+    task, model, _ = make(data)
+    assert torch.equal(model.state_dict()["words"], fingerprint(task.words).double())
 
 
 def test_dropout_applies_to_bytes_layers_and_scores(data) -> None:

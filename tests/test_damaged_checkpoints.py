@@ -202,6 +202,10 @@ def test_a_training_without_a_state_of_its_optimiser_does_not_go_on(tmp_path) ->
     trainer = Mock(checkpoint_suffix="", data_parallel_rank=0)
     with pytest.raises(ValueError, match="has no state of the optimiser, as with --no-save-opt"):
         checkpoint_utils.load_checkpoint(CheckpointConfig(save_dir=str(tmp_path)), trainer)
+    trainer.load_checkpoint.side_effect = InterruptedError
+    with pytest.raises(InterruptedError):  # what the message recommends
+        config = CheckpointConfig(save_dir=str(tmp_path), reset_optimizer=True)
+        checkpoint_utils.load_checkpoint(config, trainer)
 
 
 def test_a_damaged_model_is_not_used(prepared, whole, tmp_path) -> None:

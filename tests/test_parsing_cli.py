@@ -1,6 +1,7 @@
 """Dependency parsing with the real commands: recipe, training, fairseq-wsum parse and weights."""
 
 import json
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy
@@ -15,6 +16,7 @@ from treebanks import conllu, write_treebank
 from fairseq_wsum.experiments import parse
 from fairseq_wsum.experiments.model import load_model
 from fairseq_wsum.experiments.program import PACKAGE, UserError
+from fairseq_wsum.plugin.data.treebank import read_treebank
 
 RECIPE = ROOT / "examples/dependency_parsing_ewt/parser.sh"
 SIZES = ["--encoder-embed-dim", "6", "--encoder-hidden-size", "5", "--character-features", "4"]
@@ -46,7 +48,12 @@ def test_the_recipe_trains_and_scores(treebank, tmp_path) -> None:
     best, data = folder / "checkpoint_best.pt", tmp_path / "data"
     model = load_model(best, "wsum_biaffine_parser", cpu=True, user_dir=str(PACKAGE), data=data)
     for subset, file in (("valid", "dev.conllu"), ("test", "test.conllu")):
-        assert figures[subset] == parse.parse(*model, treebank / file, True)[1]
+        parsed, scores = parse.parse(*model, treebank / file, True)
+        gold = read_treebank(treebank / file, with_trees=True)
+        pairs = [*chain(*(zip(a.heads, b.heads, strict=True) for a, b in zip(gold, parsed)))]
+        right = sum(head == found for head, found in pairs)
+        assert figures[subset] == scores and 0 < right < len(pairs)
+        assert scores["UAS"] == pytest.approx(100 * right / len(pairs))
 
 
 @pytest.fixture(scope="module")

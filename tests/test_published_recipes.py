@@ -54,6 +54,7 @@ PUBLISHED = {
     "gbw --shards 3": f"{GBW} --max-epoch {5 * 3}",
     "parser": f"{DOZAT} --adam-eps 1e-12 --lr 0.002 {BEST} las",
     "squad": f"{DOZAT} --lr 0.001 --batch-size 40 --max-epoch 12 {BEST} f1",
+    "sst": f"{BEST} accuracy",
 }
 # And of the models: `strong` here, and those of Dozat and Manning and of Seo et al.
 MODELS = {

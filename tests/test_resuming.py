@@ -66,7 +66,7 @@ def batches_of(size: int) -> list[list[int]]:
 
 
 def iterators(
-    processes: int, size: int = 47, epoch: int = 2, seed: int = 1
+    processes: int, size: int = 47, epoch: int = 2, seed: int = 1, grouped: bool = False
 ) -> list[EpochBatchIterator]:
     return [
         EpochBatchIterator(
@@ -77,6 +77,7 @@ def iterators(
             num_shards=processes,
             shard_id=process,
             epoch=epoch,
+            grouped_shuffling=grouped,
         )
         for process in range(processes)
     ]
@@ -115,6 +116,14 @@ def test_other_data_or_another_seed_leave_nothing_out(change, caplog) -> None:
     (other,) = iterators(1, **change)
     other.load_state_dict(first.state_dict())
     assert sorted(read_some(other)) == list(range(change.get("size", 47)))
+    assert "The epoch begins again" in caplog.text
+
+
+def test_batches_in_groups_of_other_processes_begin_again(caplog) -> None:
+    first, (second,) = iterators(2, grouped=True), iterators(1, grouped=True)
+    read_some(first[0], 3)
+    second.load_state_dict(first[0].state_dict())
+    assert sorted(read_some(second)) == list(range(47))
     assert "The epoch begins again" in caplog.text
 
 

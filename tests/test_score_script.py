@@ -72,7 +72,8 @@ def test_a_wrong_number_of_references_is_rejected(tmp_path):
 
 def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path):
     for epoch, value in ((1, 100.0), (9, 1.0), (10, 4.0)):
-        weights = {"w": torch.full((2, 3), value), "steps": torch.tensor(epoch)}
+        half = torch.tensor([{1: 256.0}.get(epoch, 1.0)]).bfloat16()
+        weights = {"w": torch.full((2, 3), value), "steps": torch.tensor(epoch), "half": half}
         state = {"model": weights, "last_optimizer_state": {"m": 1}, "cfg": {"a": epoch}}
         torch.save(state, tmp_path / f"checkpoint{epoch}.pt")
     torch.save({}, tmp_path / "checkpoint_best.pt")
@@ -82,6 +83,8 @@ def test_averaging_gives_the_mean_of_the_weights_of_the_last_epochs(tmp_path):
     assert torch.equal(state["model"]["w"], torch.full((2, 3), 2.5))
     assert state["last_optimizer_state"] is None
     assert state["model"]["steps"] == 10 and state["cfg"] == {"a": 10}
+    every = checkpoints.average(checkpoints.last_checkpoints(tmp_path, 3))
+    assert every["model"]["half"] == 86  # in bf16, 256 + 1 + 1 is 256
     with pytest.raises(UserError, match=r"--average 4.*has 3 checkpoints of epochs and 0"):
         checkpoints.last_checkpoints(tmp_path, 4)
     for name in ("checkpoint_1_500", "checkpoint_1_1000", "checkpoint_2_1500", "checkpoint_2_20"):
@@ -128,20 +131,22 @@ def test_the_ensemble_translates_with_the_beam_and_every_penalty(prepared, tmp_p
             print(f"H-{k}\t-1\tein mann .")
 
     monkeypatch.setattr(fairseq_programs, "call", generate)
-    for name in ("one.pt", "other.pt"):
-        (tmp_path / name).touch()
     (tmp_path / "out/.score.killed").mkdir(parents=True)
-    both = f"{tmp_path}/one.pt:{tmp_path}/other.pt"
+    for name in ("one.pt", "out/average.pt", "out/scores.json"):
+        (tmp_path / name).touch()
+    both = f"{tmp_path}/one.pt:{tmp_path}/out/average.pt"
     command = [str(prepared), "--checkpoints", both, "--out", str(tmp_path / "out")]
     command += ["--beam", "3", "--subset", "valid", "--lenpen=-0.5,1", "--batch-size", "7"]
     score.main([*command, "--max-len-b", "9"])
     wanted = {"--path": both, "--beam": "3", "--gen-subset": "valid", "--batch-size": "7"}
     wanted |= {"--max-len-b": "9", "--post-process": "sentencepiece"}
+    wanted |= {"--distributed-world-size": "1"}
     for (data, *options), penalty in zip(calls, ("-0.5", "1"), strict=True):
         assert data == str(prepared) and f"--lenpen={penalty}" in options
         assert {name: options[options.index(name) + 1] for name in wanted} == wanted
     record = json.loads((tmp_path / "out/scores.json").read_text())
     assert record["beam"] == 3 and record["checkpoint"] == both
+    assert (tmp_path / "out/average.pt").exists()  # of an earlier start, but a model of this one
 
 
 def test_data_that_cannot_be_scored_is_named_before_the_translation(prepared, tmp_path, capsys):

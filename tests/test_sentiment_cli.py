@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections import Counter
+from statistics import fmean
 from types import SimpleNamespace
 
 import pytest
@@ -127,6 +129,20 @@ def test_negation_is_that_of_plain_loops(checkpoint) -> None:
     for key, value in expected.items():
         assert found[key] == pytest.approx(float(value), rel=1e-4), key
     assert found["turned 1", ""] == 1.0 and found["odds 1", ""] < 0
+
+
+@torch.no_grad()
+def test_a_sentence_counts_once_with_all_its_negations(checkpoint) -> None:
+    tree = parse("(1 (1 (2 film) (1 (1 not) (3 good))) (1 (1 (2 is) (1 not)) (3 good)))")
+    reader = Reader(checkpoint)
+    found = [*negation._sentence(reader, tree, negations(tree))]
+    values = negation.measured(reader, [tree])
+    counted = Counter((name, group) for name, group, _ in found)
+    assert counted["earlier", ""] == 2 and counted["forget", negation.FUNCTION] == 1  # of `is`
+    assert {*counted} == {*values}
+    for key, (mean,) in values.items():
+        expected = fmean(value for *of, value in found if (*of,) == key)
+        assert mean == pytest.approx(expected)
 
 
 def test_the_table_of_negation(checkpoint, data) -> None:

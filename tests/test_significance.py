@@ -8,9 +8,12 @@ import sys
 import pytest
 from study_runs import LM, TRANSLATION, Folder, language_models, translations
 
+pytest.importorskip("fairseq")
+from sacrebleu.metrics import BLEU, CHRF
+
 from fairseq_wsum.experiments.studies.report import text_rows
 from fairseq_wsum.experiments.studies.results import read_results
-from fairseq_wsum.experiments.studies.significance import bootstrap, holm, t_test
+from fairseq_wsum.experiments.studies.significance import _metric, bootstrap, holm, t_test
 
 
 @pytest.fixture
@@ -39,6 +42,23 @@ def test_models_of_different_tasks_are_not_tested(tmp_path) -> None:
             path.write_text(json.dumps({"test": score, "task": f"{prefix}language_modeling"}))
     gru = lm.compare("perplexity")["gru"]
     assert gru["difference"] == -8.5 and "p" not in gru
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        BLEU(lowercase=True, force=True),
+        BLEU(tokenize="char", force=True),
+        BLEU(trg_lang="zh", force=True),
+        CHRF(word_order=2, lowercase=True, whitespace=True),
+    ],
+)
+def test_the_metric_of_the_bootstrap_is_that_of_the_scores(metric) -> None:
+    metric.corpus_score(["a"], [["a"]])
+    signature = str(metric.get_signature())
+    rebuilt = _metric(signature)
+    rebuilt.corpus_score(["a"], [["a"]])
+    assert str(rebuilt.get_signature()) == signature
 
 
 def test_bootstrap_p_values_are_twice_those_of_sacrebleus_command_line(tmp_path) -> None:

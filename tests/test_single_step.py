@@ -68,6 +68,18 @@ def test_a_dropout_module_that_is_active_in_decoding_drops(residuals, monkeypatc
     assert not torch.equal(layer(x)[0], y)
 
 
+@torch.no_grad()
+def test_a_step_leaves_out_padding_and_records_a_pass() -> None:
+    layer, passes = make(num_layers=1).eval(), []
+    x, (h, c) = torch.randn(1, 2, 3, dtype=torch.float64), make_state(layer, 2)
+    mask = torch.tensor([[True, False]])
+    y, (h_n, c_n) = layer(x, (h, c), padding_mask=mask, record=passes.append)
+    assert not y[0, 0].any() and len(passes) == 1
+    assert torch.equal(h_n[:, 0], h[:, 0]) and torch.equal(c_n[:, 0], c[:, 0])
+    y_usual, state_usual = layer(x, (h, c))
+    assert_same((y[:, 1], h_n[:, 1]), (y_usual[:, 1], state_usual[0][:, 1]))
+
+
 def given(T: int = 1, B: int = 2, I: int = 3, dtype=torch.float32) -> tuple:  # noqa: E741
     return torch.randn(T, B, I, dtype=dtype), (torch.zeros(1, B, 4), torch.zeros(1, B, 4))
 

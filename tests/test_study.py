@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from datetime import datetime
 from unittest.mock import Mock
 
@@ -223,11 +224,12 @@ def test_the_end_of_a_log_is_that_of_the_last_attempt() -> None:
 def test_the_validation_perplexity_is_that_of_the_first_subset() -> None:
     line = "INFO | {} | epoch 00{} | valid on '{}' subset | loss 7 | ppl {} | wps 9\n"
     lines = [
-        (name, epoch, name, epoch + k)
+        (name, epoch, name, f"{epoch + k}e+16")
         for epoch in (1, 2)
         for k, name in ((0.5, "valid"), (0.25, "test"))
     ]
-    assert validations("".join(line.format(*each) for each in lines)) == [(1, "1.5"), (2, "2.5")]
+    found = validations("".join(line.format(*each) for each in lines))
+    assert found == [(1, "1.5e+16"), (2, "2.5e+16")]
 
 
 def test_a_study_that_waits_for_another_can_be_stopped(write_study, monkeypatch) -> None:
@@ -281,6 +283,29 @@ def test_runs_share_the_machine(
     given = share(runs[0], 1, 2)
     assert (given.get("CUDA_VISIBLE_DEVICES"), given["OMP_NUM_THREADS"]) == (gpu, threads)
     assert default_jobs(runs) == jobs
+
+
+def test_runs_at_the_same_time_have_slots_of_their_own(write_study, monkeypatch) -> None:
+    runs, slots, both = plan_of(write_study(seeds=[1, 2])).runs, [], threading.Barrier(2)
+
+    def do(run, recipes, slot) -> None:
+        both.wait(60)
+        slots.append(slot)
+
+    monkeypatch.setattr(study, "share", lambda run, slot, jobs: slot)
+    monkeypatch.setattr(study, "execute", do)
+    study.run_here(runs, 2)
+    assert len(runs) == 4 and sorted(slots[:2]) == sorted(slots[2:]) == [0, 1]
+
+
+def test_a_study_that_goes_on_shares_the_cores_as_before(write_study, monkeypatch) -> None:
+    file, left = write_study(), []
+    do(plan_of(file).runs[0])
+    monkeypatch.setattr(study, "run_here", lambda runs, jobs: left.append((len(runs), jobs)))
+    monkeypatch.setattr(study, "handle_ends", lambda handler: None)
+    with pytest.raises(SystemExit):
+        cli.main(["study", str(file), "--out", str(file.parent / "out"), "--jobs", "8"])
+    assert left == [(1, 2)]
 
 
 def test_the_users_own_number_of_threads_is_kept(write_study, monkeypatch) -> None:

@@ -101,6 +101,19 @@ def test_a_table_has_every_metric_of_the_translations(captions) -> None:
     assert "beam 5, length penalty 1" in captions.report()
 
 
+def test_figures_of_a_recipe_are_read_with_the_way_they_were_scored(tmp_path) -> None:
+    study = Folder(tmp_path, LM)
+    for model, score in (("lstm", 81.5), ("gru", 81.0)):
+        figures = {"way": "CoNLL 2018", "valid": {"LAS": 80}, "test": {"LAS": score, "UAS": 90}}
+        file = study.end(model, 1).folder / "figures.json"
+        file.write_text(json.dumps(figures))
+    header, lstm, gru, *_ = rows(study)
+    assert "test LAS" in header and "80.00" in lstm and "81.50" in lstm and "81.00" in gru
+    file.write_text(json.dumps({**figures, "way": "another"}))
+    with pytest.raises(UserError, match="their valid sets were scored as another, and as CoNLL 20"):
+        study.report()
+
+
 def test_csv_files_have_full_precision(lm) -> None:
     lm.language_model("gru", 1, test=90)
     lm.report()

@@ -269,6 +269,13 @@ def test_sentences_that_are_too_long_for_a_batch_are_not_counted(prepared, tmp_p
     assert str(counted) == re.findall(r"num_updates (\d+)", log)[-1]
 
 
+def test_two_processes_need_half_the_updates(prepared, tmp_path):
+    tiny = TINY.replace("--batch-size 30", "--batch-size 7 --max-epoch 1").split()
+    words = [str(prepared), "--save-dir", str(tmp_path), *tiny]
+    one, two = (count_updates([*words, *o]) for o in (["--gpus", "0"], ["--cpu-processes", "2"]))
+    assert one == 9 and two == 5
+
+
 def test_the_captions_of_the_small_study_can_be_prepared(tmp_path) -> None:
     captions = RECIPES.parent / "ablation_study" / "captions.sh"
     succeeds(captions, "--prepare-only", "--sentences", 200, "--out", tmp_path)
