@@ -1,4 +1,4 @@
-"""`fairseq-wsum`: show backends and options, train, inspect the weights of models, compare them."""
+"""`fairseq-wsum`: show backends and options, train models, inspect their weights, compare them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ PROGRAMS = {
     "score": ("score", "translate and score, as scripts/score.sh does"),
     "perplexity": ("perplexity", "score a language model, as scripts/perplexity.sh does"),
     "parse": ("parse", "write the dependency trees of sentences as CoNLL-U"),
-    "answer": ("answer", "answer questions with a part of their contexts"),
-    "negation": ("negation", 'show what "not" does to the memory of a classifier of sentiment'),
+    "answer": ("answer", "answer questions with spans of their contexts"),
+    "negation": ("negation", 'show what "not" does to the memory of a sentiment classifier'),
     "distil": ("distil", "translate the training text, as scripts/distil.sh does"),
     "recipe": ("recipes", "prepare, train and score, as examples/*/NAME.sh does: recipe NAME"),
     "study": ("studies.study", "train and score every model of a YAML file with every seed"),

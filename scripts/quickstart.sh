@@ -11,7 +11,7 @@ usage: scripts/quickstart.sh [--cell NAME] [--epochs N]
 
 Set up the environment, prepare a small English-German corpus (examples/quickstart), train a model
 on one CPU core, translate the test sentences and score them. It can be run again at any time: it
-skips finished steps, continues an interrupted training, and shows the scores again.
+skips finished steps, continues an interrupted training run, and shows the scores again.
 
   --cell NAME       the cell (default no-srnn-hidden); README.md lists them all
   --epochs N        number of training epochs (default 10)
@@ -19,7 +19,7 @@ skips finished steps, continues an interrupted training, and shows the scores ag
 
 All files are written below runs/quickstart:
   corpus            the corpus as fairseq's binary data
-  NAME-Nepochs      a training: checkpoints, train.log, and translations and scores in score
+  NAME-Nepochs      a training run: checkpoints, train.log, and translations and scores in score
 
 examples:
   scripts/quickstart.sh

@@ -50,7 +50,9 @@ def test_the_recipe_trains_and_scores(treebank, tmp_path) -> None:
     for subset, file in (("valid", "dev.conllu"), ("test", "test.conllu")):
         parsed, scores = parse.parse(*model, treebank / file, True)
         gold = read_treebank(treebank / file, with_trees=True)
-        pairs = [*chain(*(zip(a.heads, b.heads, strict=True) for a, b in zip(gold, parsed)))]
+        pairs = [
+            *chain(*(zip(a.heads, b.heads, strict=True) for a, b in zip(gold, parsed, strict=True)))
+        ]
         right = sum(head == found for head, found in pairs)
         assert figures[subset] == scores and 0 < right < len(pairs)
         assert scores["UAS"] == pytest.approx(100 * right / len(pairs))

@@ -52,15 +52,15 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     usage = "DATA --checkpoint FILE|DIR [options] [any option of fairseq-eval-lm]"
     parser = script_parser("scripts/perplexity.sh", DESCRIPTION, EPILOG, usage)
     add = parser.add_argument
-    help = "the model; with --average the training's --save-dir"
+    help = "the model; with --average, the --save-dir of its training run"
     add("--checkpoint", type=folder, required=True, metavar="FILE", help=help)
     help = "average the checkpoints of the last N epochs in DIR or, if it has fewer, the last N "
     help += "of --save-interval-updates, into DIR/average-N.pt, and score that model"
     add("--average", type=positive, metavar="N", help=help)
-    help = "splits to score (default valid,test); fairseq's --gen-subset is the same"
+    help = "splits to score (default valid,test)"
     add("--splits", "--gen-subset", default="valid,test", metavar="LIST", help=help)
-    help = "fairseq's task (default wsum_language_modeling; with --sample-break-mode as in the "
-    help += "training, by default one stream whose state is carried from sentence to sentence)"
+    help = "fairseq's task (default wsum_language_modeling, which scores one stream and carries "
+    help += "the state, unless the model was trained with another --sample-break-mode)"
     add("--task", default="wsum_language_modeling", help=help)
     help = "write the perplexities, the numbers of tokens and the task to FILE as JSON, too"
     add("--out", type=Path, metavar="FILE", help=help)

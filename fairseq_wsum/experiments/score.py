@@ -94,7 +94,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     usage += "                        [any option of fairseq-generate]"
     parser = script_parser("scripts/score.sh", DESCRIPTION, EPILOG, usage)
     add = parser.add_argument
-    help = "the training's --save-dir: use its checkpoint_best.pt, or see --average. Or FILE: "
+    help = "the run's --save-dir: use its checkpoint_best.pt, or see --average. Or FILE: "
     help += "use this checkpoint; with several, separated by ':', the ensemble of them"
     add("--checkpoints", required=True, metavar="DIR", help=help)
     help = "average the checkpoints of the last N epochs in DIR or, if it has fewer, the last N "

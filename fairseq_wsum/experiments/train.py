@@ -22,7 +22,7 @@ from .program import PACKAGE, UserError, named, parse_data_first, say, script_pa
 
 DESCRIPTION = """\
 Train a model on DATA (a folder of scripts/prepare_*.sh or fairseq-preprocess). An interrupted
-training continues from DIR/checkpoint_last.pt and gives the result of an uninterrupted one."""
+run continues from DIR/checkpoint_last.pt and gives the result of an uninterrupted one."""
 EPILOG = """\
 These fairseq options are added unless you give them; all other options are passed to fairseq-train:
   --user-dir                           this package
@@ -102,7 +102,7 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for name in ("fp16", "amp"):  # fairseq's own options, which need a GPU
         add(f"--{name}", dest="precision", action="store_const", const=name, help=argparse.SUPPRESS)
     help = "fairseq's option: start from the weights in FILE. The same command continues an "
-    help += "interrupted training, as always"
+    help += "interrupted run, as always"
     add("--finetune-from-model", metavar="FILE", help=help)
     add("--dry-run", action="store_true", help="print the command and stop")
     add("--user-dir", type=user_dir, default=str(PACKAGE), help=argparse.SUPPRESS)

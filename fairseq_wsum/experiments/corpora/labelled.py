@@ -85,5 +85,5 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     help += "become <unk> (default 2)"
     add("--threshold", type=positive, default=2, metavar="N", help=help)
     help = "add to the dictionary those words of all splits that have a vector in FILE, a text in "
-    help += "the format of GloVe or word2vec, for a training with --encoder-embed-path FILE"
+    help += "the format of GloVe or word2vec, for training with --encoder-embed-path FILE"
     add("--vectors", type=Path, metavar="FILE", help=help)

@@ -133,7 +133,7 @@ class Recipe:
         add("--own-corpus", action="store_true", help=help)
         help = f"folder for data and results (default runs/{self.settings['out']})"
         add("--out", type=folder, metavar="DIR", help=help)
-        help = "folder for this training and its scores (default: a folder within --out)"
+        help = "folder for this training run and its scores (default: a folder in --out)"
         add("--run", "--save-dir", type=folder, metavar="DIR", help=help)
         add("--prepare-only", action="store_true", help="prepare the data and stop")
         return parser
