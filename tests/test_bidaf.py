@@ -15,7 +15,7 @@ from fairseq_wsum.plugin.data import sized
 from fairseq_wsum.plugin.data.answer_scores import exact_match, f1
 from fairseq_wsum.plugin.models.dictionaries import fingerprint
 from fairseq_wsum.plugin.models.wsum_bidaf import WsumBidaf, WsumBidafConfig
-from fairseq_wsum.plugin.modules.attention_flow import AttentionFlow, Highway, best_spans
+from fairseq_wsum.plugin.modules.attention_flow import AttentionFlow, best_spans
 from fairseq_wsum.plugin.tasks.wsum_span_prediction import (
     WsumSpanPredictionConfig,
     WsumSpanPredictionTask,
@@ -29,7 +29,7 @@ SIZES |= dict(encoder_hidden_size=3)
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("questions")
     raw = write_questions(folder / "raw")
-    given = ["--data", str(raw), "--out", str(folder / "data"), "--valid-articles", "2"]
+    given = ["--data", str(raw), "--out", str(folder / "data")]
     prepare.main(["questions", *given])
     return folder / "data"
 
@@ -62,18 +62,6 @@ def test_the_attention_is_that_of_the_equations() -> None:
         for b, (t, j) in enumerate([(5, 3), (3, 2)]):
             expected = attention_by_hand(w, h[b, :t], u[b, :j])
             assert torch.allclose(found[b, :t], expected, atol=1e-6)
-
-
-def test_a_highway_layer_is_that_of_the_equation() -> None:
-    layer = Highway(4).double()
-    x = torch.randn(3, 4).double()
-    with torch.no_grad():
-        found, weight, bias = layer(x), layer.fc.weight, layer.fc.bias
-        for row, y in zip(x, found, strict=True):
-            for k in range(4):
-                g = torch.sigmoid(weight[4 + k] @ row + bias[4 + k])
-                expected = g * row[k] + (1 - g) * max(0.0, float(weight[k] @ row + bias[k]))
-                assert y[k] == pytest.approx(float(expected))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "no-gates"])
@@ -149,7 +137,7 @@ def test_the_loss_and_the_scores_of_a_batch(data, monkeypatch) -> None:
         assert answers[one.id] == one.context.part(*span)
         expected["f1"] += f1(answers[one.id], one.answers)
         expected["em"] += exact_match(answers[one.id], one.answers)
-    assert size == len(samples) == 8
+    assert size == len(samples) == 16
     assert {name: float(log[name]) for name in expected} == pytest.approx(expected, rel=1e-5)
     assert loss.item() == pytest.approx(expected["loss"], rel=1e-5)
 

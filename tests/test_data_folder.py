@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("fairseq")
+from questions import write_questions
+from sentiment_trees import write_trees
+from shell import prepare_here
+from treebanks import conllu, write_treebank
+
 from fairseq_wsum.experiments import locks
 from fairseq_wsum.experiments.corpora import folder, published
 from fairseq_wsum.experiments.locks import lock
@@ -39,6 +45,31 @@ def test_a_folder_that_exists_at_the_end_is_kept(tmp_path):
         out.mkdir()
         (out / "train.bin").write_text("of another run")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "train.bin"]
+
+
+WRITE = {"treebank": write_treebank, "questions": write_questions, "sentiment": write_trees}
+ONE_CLASS = "(0 (0 bad) (1 film))\n(1 (1 good) (1 film))\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "text", "options", "problem"),
+    [
+        ("treebank", "dev.conllu", "", [], "dev.conllu has no sentences"),
+        ("treebank", "second-train.conllu", "", [], r"2 files \*train.conllu"),
+        ("treebank", "dev.conllu", conllu("a X 1 x"), [], "from line 1: word 1 has the head"),
+        ("questions", "test-2.json", "", [], r"2 files dev\*.json or test\*.json"),
+        ("questions", "valid-1.json", '{"data": []}', [], r"valid-1\.json has no questions"),
+        ("questions", "train.json", '{"data": [1, 2, 3, 4]}', [], "4 articles: give a file valid"),
+        ("questions", "x", "", ["--vectors", __file__], "has none of the words; give a text in"),
+        ("sentiment", "train.txt", ONE_CLASS, ["--labels", 2], r"train\.txt has one class alone"),
+    ],
+)
+def test_data_that_cannot_be_prepared(kind, name, text, options, problem, tmp_path) -> None:
+    raw = WRITE[kind](tmp_path / "raw")
+    (raw / name).write_text(text)
+    with pytest.raises(UserError, match=problem):
+        prepare_here(kind, "--data", raw, "--out", tmp_path / "data", *options)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_mount_point_is_refused_before_the_work(tmp_path, monkeypatch):

@@ -102,7 +102,7 @@ def test_a_treebank_is_parsed_and_the_rest_of_it_kept(checkpoint, tmp_path) -> N
         (["--scores"], "--scores needs the trees of a file --input FILE.conllu"),
         (["--output", "{}/bad.conll"], "bad.conll exists; give another name"),
         (["--input", "{}/bad.conll"], "--input: this is CoNLL-U; give a file whose name ends in"),
-        (["--input", "{}/bad.conllu"], "bad.conllu, sentence from line 1: a line has 10 columns"),
+        (["--input", "{}/bad.conllu"], "bad.conllu, line 1: a line has 10 columns"),
     ],
 )
 def test_mistakes_of_parse(options, problem, checkpoint, tmp_path, capsys) -> None:
@@ -114,7 +114,7 @@ def test_mistakes_of_parse(options, problem, checkpoint, tmp_path, capsys) -> No
 
 def test_a_model_that_reads_tags_needs_some(tmp_path) -> None:
     (tmp_path / "in.conllu").write_text(conllu("Ab _ 0 root"))
-    with pytest.raises(UserError, match="the model reads tags, and the column upos has none"):
+    with pytest.raises(UserError, match="the model reads tags; give CoNLL-U with a column upos"):
         parse.parse(None, SimpleNamespace(tags=(None, "upos")), tmp_path / "in.conllu", False)
 
 

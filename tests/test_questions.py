@@ -14,7 +14,6 @@ from translation import dictionary_of
 
 from fairseq_wsum.experiments.corpora.folder import load_dictionary
 from fairseq_wsum.experiments.corpora.questions import _held_out
-from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.plugin.data.answer_scores import exact_match, f1, scores
 from fairseq_wsum.plugin.data.questions import QuestionDataset, Text, read_questions
 
@@ -75,8 +74,8 @@ def test_the_scores_of_an_answer(answer, references, em, f) -> None:
     assert f1(answer, references) == pytest.approx(f)
 
 
-def test_a_question_without_an_answer_counts_as_wrong() -> None:
-    found = scores({"1": "a b", "2": "c"}, {"1": ["b"], "2": ["c d"], "3": ["e"]})
+def test_the_scores_are_means_over_all_questions() -> None:
+    found = scores([("a b", ["b"]), ("c", ["c d"]), ("x", ["e"])])
     assert found == pytest.approx({"F1": 100 * (1 + 2 / 3) / 3, "EM": 100 / 3})
 
 
@@ -109,8 +108,9 @@ def changed(**of_question) -> str:
         ("", "is not a file like SQuAD 1.1's: JSONDecodeError"),
         ('{"data": "é"}'.encode("latin-1"), "is not a file like SQuAD 1.1's: UnicodeDecodeError"),
         ("[1, 2]", "is not a file like SQuAD 1.1's: TypeError"),
+        ('{"data": null}', "is not a file like SQuAD 1.1's: TypeError"),
         ('{"version": "1.1"}', "is not a file like SQuAD 1.1's: KeyError('data')"),
-        ('{"data": [{"title": "x"}]}', "is not in the format of SQuAD 1.1: KeyError('paragraphs')"),
+        ('{"data": [{"title": "x"}]}', "SQuAD 1.1 (the last question read: none): KeyError('pa"),
         ('{"data": []}', "has no questions"),
         (changed(question=" \r\n"), "question q2: the question is empty"),
         (changed(id="q1"), "question q1: another question has this id"),
@@ -119,7 +119,7 @@ def changed(**of_question) -> str:
         (changed(answers=[{"text": "f.\nG", "answer_start": 7}]), "q2: the answer 'f.\\nG' is not"),
         (changed(answers=[{"text": "Gh", "answer_start": -2}]), "its answer_start -2"),
         (changed(answers=[{"text": " ", "answer_start": 2}]), "question q2: an answer is empty"),
-        (changed(answers=[{"text": "Ab"}]), "SQuAD 1.1: KeyError('answer_start')"),
+        (changed(answers=[{"text": "Ab"}]), "(the last question read: q2): KeyError('answer_start"),
         (json.dumps({"data": [article((" ", [("q", "x", [])]))]}), "question q: the context is em"),
     ],
 )
@@ -131,64 +131,36 @@ def test_a_file_that_cannot_be_read_is_named_with_the_question(text, problem, tm
     assert str(error.value).startswith(f"{path}")
 
 
-def prepared(raw, out, *options):
-    prepare_here("questions", "--data", raw, "--out", out, *options)
-    return out
-
-
 def test_the_articles_of_one_file_are_divided(tmp_path) -> None:
-    raw = write_questions(tmp_path / "raw", train=7)
-    out = prepared(raw, tmp_path / "data", "--valid-articles", 2, "--threshold", 1)
+    raw, out = write_questions(tmp_path / "raw", train=7), tmp_path / "data"
+    prepare_here("questions", "--data", raw, "--out", out, "--threshold", 1)
     found = {
         split: read_questions(out / f"{split}.json", with_answers=True)
         for split in ("train", "valid", "test")
     }
     ids = {split: {one.id.split("-")[1] for one in own} for split, own in found.items()}
-    assert ids == {"train": {*"02346"}, "valid": {*"15"}, "test": {*"01"}}
+    assert ids == {"train": {*"135"}, "valid": {*"0246"}, "test": {*"01"}}
     record = json.loads((out / "prepared.json").read_text())
-    assert record["questions"] == {"train": 20, "test": 8, "valid": 8}
-    assert 0 < record["exact"]["train"] <= 20
+    assert record["questions"] == {"train": 12, "test": 8, "valid": 16}
+    assert 0 < record["exact"]["train"] <= 12
     texts = [text for one in found["train"] for text in (one.question, one.context)]
     words = {token.lower() for text in texts for token in text.tokens}
     assert {*load_dictionary(out / "dict.txt").symbols[4:]} == words
 
 
 @pytest.mark.parametrize(("articles", "number"), [(5, 4), (100, 5)])
-def test_by_default_a_twentieth_of_the_articles_is_for_validation(articles, number) -> None:
-    assert len(_held_out(articles, None, Path("train.json"))) == number
+def test_a_twentieth_of_the_articles_is_for_validation(articles, number) -> None:
+    assert len(_held_out(articles, Path("train.json"))) == number
 
 
-def test_a_validation_file_and_words_with_vectors(tmp_path) -> None:
+def test_a_file_for_validation_is_taken(tmp_path) -> None:
     raw = write_questions(tmp_path / "raw")
     text = json.dumps({"data": [article(("New never", [("q", "new", ["New"])]))]})
     (raw / "valid.json.gz").write_bytes(gzip.compress(text.encode()))
-    (tmp_path / "vectors").write_text("3 1\nnew 0.1\nother 0.2\ncd 0.3\n")
-    out = prepared(raw, tmp_path / "data", "--vectors", tmp_path / "vectors", "--threshold", 1)
-    words = load_dictionary(out / "dict.txt").indices.keys()
-    assert "new" in words and "cd" in words and not {"never", "other"} & words
-    assert json.loads((out / "prepared.json").read_text())["questions"]["train"] == 24
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "problem"),
-    [
-        ("test-2.json", [], r"2 files dev\*.json or test\*.json"),
-        ("valid-1.json", [], r"valid-1\.json has no questions"),
-        ("valid-1.json", ["--valid-articles", 2], r"valid-1\.json is for validation; leave out"),
-        ("none", ["--valid-articles", 6], "6 articles, of which --valid-articles 6 leaves none"),
-        (
-            "none",
-            ["--vectors", __file__],
-            "test_questions.py has none of the words; give a text in",
-        ),
-    ],
-)
-def test_questions_that_cannot_be_prepared(name, options, problem, tmp_path) -> None:
-    raw = write_questions(tmp_path / "raw")
-    (raw / name).write_text('{"data": []}')
-    with pytest.raises(UserError, match=problem):
-        prepared(raw, tmp_path / "data", *options)
-    assert not (tmp_path / "data").exists()
+    prepare_here("questions", "--data", raw, "--out", tmp_path / "data", "--threshold", 1)
+    record = json.loads((tmp_path / "data/prepared.json").read_text())
+    assert record["questions"] == {"train": 32, "valid": 1, "test": 8}
+    assert "new" not in load_dictionary(tmp_path / "data/dict.txt").indices
 
 
 def test_a_batch_has_words_bytes_and_spans(tmp_path) -> None:

@@ -123,7 +123,7 @@ def test_negation_is_that_of_plain_loops(checkpoint) -> None:
             ("memory", ""): norm(c3 - other[2][2]) / norm(other[2][2]),
         }
         tree = parse("(1 (2 Film) (1 (1 (2 is) (1 not)) (3 good)))")
-        rows = list(negation._sentence(reader, tree, negations(tree)))
+        rows = list(negation._sentence(reader, tree, [*negations(tree)]))
     found = {(name, group): value for name, group, value in rows}
     assert found["forget", negation.SENTIMENT] == pytest.approx(float(f3.mean()), rel=1e-4)
     for key, value in expected.items():
@@ -135,7 +135,7 @@ def test_negation_is_that_of_plain_loops(checkpoint) -> None:
 def test_a_sentence_counts_once_with_all_its_negations(checkpoint) -> None:
     tree = parse("(1 (1 (2 film) (1 (1 not) (3 good))) (1 (1 (2 is) (1 not)) (3 good)))")
     reader = Reader(checkpoint)
-    found = [*negation._sentence(reader, tree, negations(tree))]
+    found = [*negation._sentence(reader, tree, [*negations(tree)])]
     values = negation.measured(reader, [tree])
     counted = Counter((name, group) for name, group, _ in found)
     assert counted["earlier", ""] == 2 and counted["forget", negation.FUNCTION] == 1  # of `is`

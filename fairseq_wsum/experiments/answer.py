@@ -50,8 +50,8 @@ def answer(
     except (OSError, ValueError) as error:
         raise UserError(f"--input: {error}") from error
     answers: dict[str, str] = task.answer(model, questions)
-    references = {one.id: one.answers for one in questions}
-    return answers, scores(answers, references) if with_scores else {}
+    pairs = [(answers[one.id], one.answers) for one in questions]
+    return answers, scores(pairs) if with_scores else {}
 
 
 def as_json(answers: dict[str, str]) -> str:

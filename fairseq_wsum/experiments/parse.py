@@ -50,13 +50,11 @@ def parse(
     Raises:
         UserError: the file cannot be read, or a sentence in it; the message has the line.
     """
-    if task.tags is not None and not is_treebank(path):
-        raise UserError("--input: the model reads tags, which only CoNLL-U has")
     sentences = read_sentences(path, with_scores)
     if task.tags is not None:
-        column = task.tags[1]
+        _, column = task.tags
         if all(tag == "_" for one in sentences for tag in one.column(column)):
-            raise UserError(f"--input: the model reads tags, and the column {column} has none")
+            raise UserError(f"--input: the model reads tags; give CoNLL-U with a column {column}")
     gold = [(one.heads, one.column("deprel")) for one in sentences]
     task.parse(model, sentences)
     return sentences, attachment_scores(gold, sentences) if with_scores else {}
@@ -90,7 +88,7 @@ def attachment_scores(
     They are the shares of words with the right head and relation, and with the right head. As in
     the shared task of CoNLL 2018, a relation counts without its subtype: `nsubj:pass` is `nsubj`.
     There the scores are F1 scores of the words of raw text; with gold words they are these shares.
-    The scores without punctuation leave out the words whose UPOS is PUNCT.
+    The scores without punctuation leave out the words whose UPOS is PUNCT, if words have a UPOS.
 
     Args:
         gold: the heads and relations of each sentence.
@@ -105,8 +103,9 @@ def attachment_scores(
                 counts[f"words{kind}"] += 1
                 counts[f"UAS{kind}"] += head == own
                 counts[f"LAS{kind}"] += head == own and same
+            counts["tags"] += tag != "_"
     return {
         f"{name}{kind}": 100 * counts[f"{name}{kind}"] / max(counts[f"words{kind}"], 1)
-        for kind in ("", WITHOUT)
+        for kind in ("", WITHOUT)[: 2 if counts["tags"] else 1]
         for name in ("LAS", "UAS")
     }

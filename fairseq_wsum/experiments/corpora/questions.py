@@ -8,20 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ...argument_types import positive
 from ..program import UserError
 from .folder import make_words
 from .labelled import Kind, add_words
 
 NAMES = {"train": ["train*.json"], "valid": ["valid*.json"], "test": ["dev*.json", "test*.json"]}
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of questions."""
-    add_words(parser)
-    help = "for validation, take N articles of the training set, as far from each other as "
-    help += "possible in its file (default: one in twenty, at least 4)"
-    parser.add_argument("--valid-articles", type=positive, metavar="N", help=help)
 
 
 def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -30,12 +21,10 @@ def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict
 
     articles = {split: read_articles(path) for split, path in paths.items()}
     if "valid" not in articles:
-        held_out = _held_out(len(articles["train"]), args.valid_articles, paths["train"])
+        held_out = _held_out(len(articles["train"]), paths["train"])
         every = list(enumerate(articles["train"]))
         articles["valid"] = [one for k, one in every if k in held_out]
         articles["train"] = [one for k, one in every if k not in held_out]
-    elif args.valid_articles is not None:
-        raise UserError(f"{paths['valid']} is for validation; leave out --valid-articles")
     words: Counter[str] = Counter()
     others: Counter[str] = Counter()
     numbers, exact = {}, {}
@@ -56,15 +45,12 @@ def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict
     return {"questions": numbers, "exact": exact, "dictionary": len(dictionary)}
 
 
-def _held_out(articles: int, number: int | None, path: Path) -> set[int]:
-    """Which articles are for validation: as far from each other as possible in the file."""
-    number = max(4, articles // 20) if number is None else number
+def _held_out(articles: int, path: Path) -> set[int]:
+    """The articles for validation: one in twenty, at least 4, as far apart as possible."""
+    number = max(4, articles // 20)
     if number >= articles:
-        raise UserError(
-            f"{path} has {articles} articles, of which --valid-articles {number} leaves none for "
-            "the training; give fewer, or a file valid.json"
-        )
+        raise UserError(f"{path} has {articles} articles: give a file valid.json for validation")
     return {(2 * k + 1) * articles // (2 * number) for k in range(number)}
 
 
-QUESTIONS = Kind("questions", NAMES, add_options, make, optional=["valid"])
+QUESTIONS = Kind("questions", NAMES, add_words, make, optional=["valid"])

@@ -21,11 +21,8 @@ Example = tuple[int, tuple[str, ...]]  # the class, from 0, and the words
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of trees with sentiment."""
-    add = parser.add_argument
     help = "number of classes: 5, or 2 for negative and positive (default 5)"
-    add("--labels", type=int, choices=(2, 5), default=5, help=help)
-    help = "whether to train on all phrases of the trees, not only on sentences (default: yes)"
-    add("--phrases", action=argparse.BooleanOptionalAction, default=True, help=help)
+    parser.add_argument("--labels", type=int, choices=(2, 5), default=5, help=help)
 
 
 def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -35,7 +32,7 @@ def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict
     found: dict[str, list[Example]] = {}
     for split, path in paths.items():
         (folder / f"trees/{split}.txt").write_bytes(read_text(path))
-        found[split] = examples(read_trees(path), args.labels, split == "train" and args.phrases)
+        found[split] = examples(read_trees(path), args.labels, split == "train")
     if len({label for label, _ in found["train"]}) < 2:
         raise UserError(
             f"{paths['train']} has one class alone; labels go from 0 (very negative) over 2 "

@@ -30,10 +30,9 @@ class Tree:
 
     def phrases(self) -> Iterator[Tree]:
         """This phrase and all phrases within it."""
-        waiting = [self]
-        while waiting:
-            yield (tree := waiting.pop())
-            waiting += reversed(tree.children)
+        yield self
+        for child in self.children:
+            yield from child.phrases()
 
     @property
     def side(self) -> int:
@@ -57,25 +56,16 @@ class Negation:
     turns: bool
 
 
-def negations(tree: Tree) -> list[Negation]:
+def negations(tree: Tree, start: int = 0) -> Iterator[Negation]:
     """The negators of a sentence: alone, or as in "does n't", before the phrase beside them."""
-    found, waiting = [], [(tree, 0)]
-    while waiting:
-        whole, start = waiting.pop()
-        if len(whole.children) == 2:
-            left, right = whole.children
-            n, end = start + len(left.words) - 1, start + len(whole.words)
-            if len(left.words) <= 2 and left.words[-1] in NEGATORS:
-                found.append(Negation(n, end, right.side, right.side * whole.side < 0))
-        for child in whole.children:
-            waiting.append((child, start))
-            start += len(child.words)
-    return sorted(found, key=lambda one: one.negator)
-
-
-def is_negated(tree: Tree) -> bool:
-    """Whether a negator turns the sign of a phrase somewhere in a sentence."""
-    return any(one.turns for one in negations(tree))
+    if len(tree.children) == 2:
+        left, right = tree.children
+        n, end = start + len(left.words) - 1, start + len(tree.words)
+        if len(left.words) <= 2 and left.words[-1] in NEGATORS:
+            yield Negation(n, end, right.side, right.side * tree.side < 0)
+    for child in tree.children:
+        yield from negations(child, start)
+        start += len(child.words)
 
 
 def plain(word: str) -> str:
@@ -123,7 +113,7 @@ def parse(text: str) -> Tree:
 
 def _phrase(text: str) -> tuple[Tree, str]:
     """The first phrase of a text, and the rest of the text."""
-    begin = re.match(r"\(([0-4]) +(?:([^()]+)\) *|(?=\())", text)
+    begin = re.match(r"\(([0-4]) +(?:([^() ]+) *\) *|(?=\())", text)
     if begin is None:
         raise ValueError(f"there is no label from 0 to 4 with a word or phrases at {text[:20]!r}")
     label, word, rest = int(begin[1]), begin[2], text[begin.end() :]

@@ -70,7 +70,7 @@ class Sentiment(Labelled):
         import torch
 
         from ..corpora.sentiment import examples
-        from ..corpora.sentiment_trees import is_negated, read_trees
+        from ..corpora.sentiment_trees import negations, read_trees
 
         (head,), device = model.classification_heads, next(model.parameters()).device
         right: dict[str, list[int]] = {"accuracy": [], "accuracy, negated": []}
@@ -81,5 +81,6 @@ class Sentiment(Labelled):
                 with torch.no_grad():
                     scores, _ = model(tokens.long()[None].to(device), classification_head_name=head)
                 right["accuracy"].append(int(scores.argmax() == label))
-                right["accuracy, negated"] += right["accuracy"][-1:] * is_negated(tree)
+                if any(one.turns for one in negations(tree)):
+                    right["accuracy, negated"].append(right["accuracy"][-1])
         return {name: 100 * fmean(found) for name, found in right.items() if found}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from statistics import fmean
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -31,16 +32,7 @@ def _f1(answer: list[str], reference: list[str]) -> float:
     return 2 * same / (len(answer) + len(reference)) if same else 0.0
 
 
-def scores(answers: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """F1 and EM in percent, means over all questions; one without an answer counts as wrong.
-
-    Args:
-        answers: the answer to each question, by its id.
-        references: the reference answers to each question.
-    """
-    found = {"F1": 0.0, "EM": 0.0}
-    for name, own in references.items():
-        if name in answers:
-            found["F1"] += f1(answers[name], own)
-            found["EM"] += exact_match(answers[name], own)
-    return {name: 100 * total / len(references) for name, total in found.items()}
+def scores(pairs: Sequence[tuple[str, Sequence[str]]]) -> dict[str, float]:
+    """F1 and EM in percent, means over pairs of an answer and its references."""
+    measures = {"F1": f1, "EM": exact_match}
+    return {name: 100 * fmean(one(*pair) for pair in pairs) for name, one in measures.items()}

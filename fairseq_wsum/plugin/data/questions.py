@@ -79,10 +79,9 @@ def read_articles(path: Path) -> list[Any]:
     Raises:
         ValueError: the file is not JSON in UTF-8, or has no articles.
     """
-    with opened(path) as file:
-        raw = file.read()
     try:
-        articles: list[Any] = json.loads(raw.decode("utf-8-sig"))["data"]
+        with opened(path) as file:
+            articles = [*json.load(file)["data"]]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a file like SQuAD 1.1's: {error!r}") from error
     return articles
@@ -103,6 +102,7 @@ def read_questions(
             an answer is not in its context, or two questions have the same id.
     """
     found: dict[str, Question] = {}
+    name = "none"
     try:
         for article in read_articles(path) if articles is None else articles:
             for paragraph in article["paragraphs"]:
@@ -121,7 +121,9 @@ def read_questions(
                         span = context.covering(start, start + len(texts[0]))
                     found[name] = Question(name, question, context, texts, span)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not in the format of SQuAD 1.1: {error!r}") from error
+        raise ValueError(
+            f"{path} is not in the format of SQuAD 1.1 (the last question read: {name}): {error!r}"
+        ) from error
     if not found:
         raise ValueError(f"{path} has no questions")
     return [*found.values()]

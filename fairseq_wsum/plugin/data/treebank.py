@@ -8,7 +8,7 @@ Shapes: B sentences, T words with the root in front, C bytes.
 
 from __future__ import annotations
 
-import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -46,8 +46,8 @@ class Sentence:
 
     @property
     def tokens(self) -> list[list[str]]:
-        """The lines of its words."""
-        return [line for line in self.lines if line[0].isdecimal()]
+        """The lines of its words, which have neither a comment, nor a range, nor an empty node."""
+        return [line for line in self.lines if not re.match(r"#|\d+[-.]", line[0])]
 
     @property
     def words(self) -> list[str]:
@@ -82,23 +82,34 @@ def read_treebank(path: Path, *, with_trees: bool) -> Iterator[Sentence]:
     Raises:
         ValueError: the file is not CoNLL-U in UTF-8, or a tree is wrong; the message has the line.
     """
+    for between, block in groupby(_lines(path), key=lambda line: not line[1].strip()):
+        if between:
+            continue
+        numbers, texts = zip(*block, strict=True)
+        sentence = Sentence([text.split("\t") for text in texts])
+        if problem := _problem(sentence, with_trees):
+            raise ValueError(f"{path}, sentence from line {numbers[0]}: {problem}")
+        yield sentence
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file and their numbers, from 1; they are comments, empty, or have columns."""
     with opened(path) as file:
-        lines = enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1)
-        for between, block in groupby(lines, key=lambda line: not line[1].strip()):
-            if between:
-                continue
-            numbers, texts = zip(*block, strict=True)
-            sentence = Sentence([text.rstrip("\n").split("\t") for text in texts])
-            if problem := _problem(sentence, with_trees):
-                raise ValueError(f"{path}, sentence from line {numbers[0]}: {problem}")
-            yield sentence
+        for number, raw in enumerate(file, start=1):
+            try:
+                line = raw.decode("utf-8-sig").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}, line {number}: it is not UTF-8") from error
+            if line.strip() and line[0] != "#" and line.count("\t") + 1 != len(COLUMNS):
+                raise ValueError(
+                    f"{path}, line {number}: a line has {len(COLUMNS)} columns, separated by tabs, "
+                    "or is a comment with a #"
+                )
+            yield number, line
 
 
 def _problem(sentence: Sentence, with_trees: bool) -> str | None:
     """What is wrong with a sentence, or None."""
-    rows = [line for line in sentence.lines if not line[0].startswith("#")]
-    if any(len(row) != len(COLUMNS) for row in rows):
-        return f"a line has {len(COLUMNS)} columns, separated by tabs, or is a comment with a #"
     ids = sentence.column("id")
     if not ids or ids != [str(k + 1) for k in range(len(ids))]:
         return "number its words 1, 2, 3, ... in the first column"

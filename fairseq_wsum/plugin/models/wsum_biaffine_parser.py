@@ -62,7 +62,6 @@ class WsumBiaffineEncoder(nn.Module):
 
     def __init__(self, cfg: WsumBiaffineParserConfig, task: FairseqTask) -> None:
         super().__init__()
-        name = type(self).__name__
         self.dictionary = task.source_dictionary
         self.features = WordFeatures(
             self.dictionary,
@@ -70,9 +69,10 @@ class WsumBiaffineEncoder(nn.Module):
             cfg.character_features,
             cfg.character_embedding_dim,
         )
+        load_embedding(cfg.encoder_embed_path, self.dictionary, self.features.embed_tokens)
         tags = task.tags[0] if task.tags else None
         self.embed_tags = nn.Embedding(len(tags), cfg.tag_embed_dim) if tags else None
-        self.dropout = LockedDropout(cfg.dropout, module_name=name)
+        self.dropout = LockedDropout(cfg.dropout)
         self.lstm = WsumLSTM(
             self.features.size + (cfg.tag_embed_dim if tags else 0),
             cfg.encoder_hidden_size,
@@ -82,7 +82,6 @@ class WsumBiaffineEncoder(nn.Module):
             cell=described_cell(cfg, cfg.cell),
             backend=cfg.lstm_backend,
         )
-        self.output_units = 2 * cfg.encoder_hidden_size
         remember_words(self, relations=task.relation_dictionary, tags=tags)
 
     def forward(self, tokens: Tensor, bytes: Tensor, tags: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -111,15 +110,14 @@ class WsumBiaffineParser(BaseFairseqModel):
 
     def __init__(self, cfg: WsumBiaffineParserConfig, task: FairseqTask) -> None:
         super().__init__()
-        name, relations = type(self).__name__, len(task.relation_dictionary)
         self.encoder = WsumBiaffineEncoder(cfg, task)
-        size, p = self.encoder.output_units, cfg.dropout
-        self.arc_dependents = Projection(size, cfg.arc_features, p, name)
-        self.arc_heads = Projection(size, cfg.arc_features, p, name)
-        self.relation_dependents = Projection(size, cfg.relation_features, p, name)
-        self.relation_heads = Projection(size, cfg.relation_features, p, name)
+        size, p = 2 * cfg.encoder_hidden_size, cfg.dropout
+        self.arc_dependents = Projection(size, cfg.arc_features, p)
+        self.arc_heads = Projection(size, cfg.arc_features, p)
+        self.relation_dependents = Projection(size, cfg.relation_features, p)
+        self.relation_heads = Projection(size, cfg.relation_features, p)
         self.arcs = ArcScorer(cfg.arc_features)
-        self.relations = RelationScorer(cfg.relation_features, relations)
+        self.relations = RelationScorer(cfg.relation_features, len(task.relation_dictionary))
         self.first_relation = task.relation_dictionary.nspecial  # after fairseq's symbols
         self.root = task.relation_dictionary.index("root")  # one of these symbols if it is unknown
 
@@ -137,10 +135,7 @@ class WsumBiaffineParser(BaseFairseqModel):
                 "--arch wsum_biaffine_parser: give --task wsum_dependency_parsing and --criterion "
                 "wsum_parsing_loss"
             )
-        model = cls(cfg, task)
-        encoder = model.encoder
-        load_embedding(cfg.encoder_embed_path, encoder.dictionary, encoder.features.embed_tokens)
-        return model
+        return cls(cfg, task)
 
     def forward(
         self,

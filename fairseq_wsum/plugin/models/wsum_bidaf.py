@@ -10,12 +10,13 @@ from typing import Any, Optional
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel, register_model
+from fairseq.modules.character_token_embedder import Highway
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
 from ...layer import WsumLSTM
 from ...products import linear
-from ..modules.attention_flow import AttentionFlow, Highway, softmax
+from ..modules.attention_flow import AttentionFlow, softmax
 from ..modules.dropout import Dropout
 from ..modules.word_features import WordFeatures
 from .dictionaries import remember_words
@@ -66,9 +67,10 @@ class WsumBidaf(BaseFairseqModel):
         self.dictionary, size = dictionary, cfg.encoder_embed_dim
         of_bytes = (cfg.character_features, cfg.character_embedding_dim)
         self.features = WordFeatures(dictionary, size, *of_bytes)
+        load_embedding(cfg.encoder_embed_path, dictionary, self.features.embed_tokens)
         self.features.embed_tokens.weight.requires_grad = not cfg.encoder_freeze_embed
-        self.dropout = Dropout(cfg.dropout, module_name=type(self).__name__)
-        self.highway = nn.Sequential(*(Highway(self.features.size) for _ in range(2)))
+        self.dropout = Dropout(cfg.dropout)
+        self.highway = Highway(self.features.size, num_layers=2)
         both = 2 * cfg.encoder_hidden_size
 
         def layers(features: int, number: int = 1) -> WsumLSTM:
@@ -103,9 +105,7 @@ class WsumBidaf(BaseFairseqModel):
             raise ValueError(
                 "--arch wsum_bidaf: give --task wsum_span_prediction and --criterion wsum_span_loss"
             )
-        model = cls(cfg, task.source_dictionary)
-        load_embedding(cfg.encoder_embed_path, model.dictionary, model.features.embed_tokens)
-        return model
+        return cls(cfg, task.source_dictionary)
 
     def forward(
         self,

@@ -17,7 +17,7 @@ from ...layer import WsumLSTM
 from ..modules.dropout import Dropout, LockedDropout
 from .dictionaries import remember_words
 from .fields import option, probability, size
-from .initial_values import embedding, load_embedding
+from .initial_values import embedding, init_uniform, load_embedding
 from .options import CellOptions, described_cell
 
 # fairseq needs `Optional[X]` here: see options.py
@@ -54,14 +54,12 @@ class WsumClassifierEncoder(nn.Module):
         self, cfg: WsumClassifierConfig, dictionary: Dictionary, labels: Dictionary | None = None
     ) -> None:
         super().__init__()
-        name = type(self).__name__
         self.dictionary = dictionary
         self.embed_tokens = embedding(dictionary, cfg.encoder_embed_dim)
-        nn.init.uniform_(self.embed_tokens.weight, -0.1, 0.1)
-        nn.init.zeros_(self.embed_tokens.weight[dictionary.pad()])
-        kind = LockedDropout if cfg.locked_dropout else Dropout
-        self.dropout = kind(cfg.dropout, module_name=name)
-        self.dropout_out = Dropout(cfg.dropout, module_name=name)
+        init_uniform(self.embed_tokens, 0.1)
+        load_embedding(cfg.encoder_embed_path, dictionary, self.embed_tokens)
+        self.dropout = (LockedDropout if cfg.locked_dropout else Dropout)(cfg.dropout)
+        self.dropout_out = Dropout(cfg.dropout)
         self.lstm, self.output_units = None, cfg.encoder_embed_dim
         if cfg.encoder_layers:
             self.lstm = WsumLSTM(
@@ -118,9 +116,7 @@ class WsumClassifier(BaseFairseqModel):
         """
         cfg = WsumClassifierConfig.read(args)
         labels = getattr(task, "label_dictionary", None)
-        encoder = WsumClassifierEncoder(cfg, task.source_dictionary, labels)
-        load_embedding(cfg.encoder_embed_path, encoder.dictionary, encoder.embed_tokens)
-        return cls(encoder)
+        return cls(WsumClassifierEncoder(cfg, task.source_dictionary, labels))
 
     def register_classification_head(self, name: str, num_classes: int) -> None:
         """Add a linear classifier; fairseq's task calls this."""

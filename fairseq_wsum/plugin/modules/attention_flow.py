@@ -11,28 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...products import linear
-
-
-class Highway(nn.Module):
-    """y = g ∘ x + (1 - g) ∘ relu(W x + b), g = σ(W_g x + b_g) (Srivastava et al., 2015).
-
-    Args:
-        features: number of features of x and y.
-    """
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.fc = nn.Linear(features, 2 * features)  # W, then W_g
-        with torch.no_grad():
-            self.fc.bias[features:] = 1  # at first y is mostly x
-
-    def forward(self, x: Tensor) -> Tensor:
-        """... x features -> ... x features."""
-        y, g = linear(self.fc, x).chunk(2, dim=-1)
-        y, g = F.relu(y), torch.sigmoid(g)
-        return y + g * (x - y)  # lerp needs one dtype, which autocast does not give
-
 
 class AttentionFlow(nn.Module):
     """The attention of context and question in both directions (Seo et al., 2017, section 2).

@@ -20,15 +20,14 @@ class Projection(nn.Module):
         size: number of features of x.
         features: number of rows of W.
         dropout: probability that a feature is dropped, at all words of a sentence.
-        module_name: the name of this module for --retain-dropout-modules.
     """
 
-    def __init__(self, size: int, features: int, dropout: float, module_name: str) -> None:
+    def __init__(self, size: int, features: int, dropout: float) -> None:
         super().__init__()
         self.fc = nn.Linear(size, features)
         nn.init.orthogonal_(self.fc.weight)
         nn.init.zeros_(self.fc.bias)
-        self.dropout = LockedDropout(dropout, module_name)
+        self.dropout = LockedDropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """T x B x size -> B x T x features."""
