@@ -25,7 +25,9 @@ from .weighted_sum import norms
 Array = NDArray[numpy.floating]
 
 FUNCTION = {"ADP", "AUX", "CCONJ", "DET", "PART", "PRON", "SCONJ"}  # closed classes of UD
+RELATING = FUNCTION - {"DET", "PRON"}  # those that mark how words relate: "in", "that", "and"
 CONTENT = {"ADJ", "ADV", "INTJ", "NOUN", "NUM", "PROPN", "VERB"}
+CLASSES = {"function": FUNCTION, "relating": RELATING, "content": CONTENT}
 LATER = (1, 2, 4, 8)  # numbers of words after which the remaining norm is measured
 FARTHEST = 20  # words between a head and the end of its constituent
 SAMPLES = 1000  # of the bootstrap
@@ -65,8 +67,8 @@ class Syntax:
         sentences, and the number of occurrences.
 
         - `kept_4`: the norm of a word's weight four words later, as a share of that at the word.
-          The words: `function` and `content` by UPOS; `heads`, which have dependents, and
-          `no heads`.
+          The words: `function` and `content` by UPOS; `relating`, function words but determiners
+          and pronouns; `heads`, which have dependents, and `no heads`.
         - `leaving`: the norm after the next word, as a share of that before. `end`: of a head whose
           constituent has ended, with a word after it. The others have the distances of `end` from
           the word, in equal shares: `inside`, of the same heads before that end; `no head`, of
@@ -131,7 +133,8 @@ class _Sums:
         closing = {end for j, end in enumerate(last) if end > j}
         for j, (tag, end) in enumerate(zip(tags, last, strict=True)):
             groups = ["heads" if j in has_dependents else "no heads"]
-            groups += ["function"] * (tag in FUNCTION) + ["content"] * (tag in CONTENT)
+            for group, own in CLASSES.items():
+                groups += [group] * (tag in own)
             for k, measure in zip(LATER, KEPT, strict=True):
                 for group in groups:
                     count(measure, group, 0, j, j, j + k)

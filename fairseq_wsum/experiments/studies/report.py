@@ -200,9 +200,11 @@ def _section(table: Table) -> Iterator[str]:
         machines = Counter(f"{record.machine}, {record.version}" for record in records)
         where = "; ".join(f"{what} ({count})" for what, count in machines.items())
         started = sorted(record.began[:10] for record in records)
-        seconds = [record.seconds for record in records]
-        times = f"{duration(min(seconds))} to {duration(max(seconds))} a run"
-        yield f"Runs: {where}. {started[0]} to {started[-1]}, {times}."
+        where += f". {started[0]} to {started[-1]}"
+        # of old runs in a file the time may not be known
+        if seconds := [record.seconds for record in records if record.seconds is not None]:
+            where += f", {duration(min(seconds))} to {duration(max(seconds))} a run"
+        yield f"Runs: {where}."
 
 
 def _unfinished(results: Sequence[Result]) -> Iterator[str]:
