@@ -5,7 +5,7 @@ import json
 import pytest
 
 pytest.importorskip("fairseq")
-from commands import ROOT, assert_same_weights, run, train
+from commands import ROOT, assert_same_weights, every_cells_options, run, train
 from questions import article, write_questions
 from shell import refuses
 
@@ -61,6 +61,11 @@ def test_a_resumed_training_equals_an_uninterrupted_one(checkpoint, data, tmp_pa
     log = train(data, tmp_path, *TRAINING, "--max-epoch", 2)
     assert "Loaded checkpoint" in log and "| f1 " in log and "| em " in log
     assert_same_weights(tmp_path, checkpoint.parent)
+
+
+@every_cells_options(usual=("no-gates",))
+def test_every_cell_trains(cell, data, tmp_path) -> None:
+    assert "| f1 " in train(data, tmp_path, *TRAINING, *cell, "--max-update", 2)
 
 
 def test_questions_without_answers_are_answered(checkpoint, tmp_path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("fairseq")
 pytest.importorskip("ufal.chu_liu_edmonds")
-from commands import ROOT, assert_same_weights, run, train
+from commands import ROOT, assert_same_weights, every_cells_options, run, train
 from shell import refuses
 from treebanks import conllu, write_treebank
 
@@ -70,6 +70,11 @@ def test_a_resumed_training_equals_an_uninterrupted_one(checkpoint, data, tmp_pa
     log = train(data, tmp_path, *TRAINING, "--max-epoch", 2)
     assert "Loaded checkpoint" in log and "| uas " in log and "| las " in log
     assert_same_weights(tmp_path, checkpoint.parent)
+
+
+@every_cells_options(usual=("no-gates",))
+def test_every_cell_trains(cell, data, tmp_path) -> None:
+    assert "| las " in train(data, tmp_path, *TRAINING, *cell, "--max-update", 2)
 
 
 def test_text_is_parsed(checkpoint) -> None:

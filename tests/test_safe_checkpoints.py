@@ -54,17 +54,13 @@ def in_pickle(state: dict, trap: Path) -> None:
 
 def in_options(state: dict, trap: Path) -> None:
     """As fairseq saves them: a Namespace in a dict."""
-    options = state["cfg"]["model"]
-    if isinstance(options, Namespace):
-        options.decoder_attention = calls(trap)
-    else:
-        options["decoder_attention"] = calls(trap)
+    state["cfg"]["model"].decoder_attention = calls(trap)
 
 
 def in_old_options(state: dict, trap: Path) -> None:
     """As fairseq saved them up to 0.10: one Namespace."""
     parts = state["cfg"]
-    args = {**vars(Namespace(**vars(parts["model"]))), "decoder_attention": calls(trap)}
+    args = {**vars(parts["model"]), "decoder_attention": calls(trap)}
     args |= {key: value for key, value in parts["task"].items() if key != "_name"}
     args |= {"task": parts["task"]["_name"], "criterion": "cross_entropy"}
     state["args"], state["cfg"] = Namespace(**args), None
@@ -118,10 +114,7 @@ def test_no_fairseq_program_runs_code_from_a_checkpoint(
     command = programs(prepared, checkpoint, tmp_path / "new")[program]
     output = run(*command, check=False, stdin="a\n")
     assert not trap.exists()
-    if place == "pickle":
-        assert "it holds posix.system" in output
-    else:
-        assert "malformed node or string" in output
+    assert CODE[place.removeprefix("old-")] in output
 
 
 CODE = {"pickle": "it holds posix.system", "options": "malformed node or string"}

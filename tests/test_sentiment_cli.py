@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("fairseq")
 import numpy
 import torch
-from commands import ROOT, run, train
+from commands import ROOT, assert_same_weights, every_cells_options, run, train
 from fairseq.data import Dictionary
 from sentiment_trees import TREES, write_trees
 from shell import refuses
@@ -79,6 +79,20 @@ def checkpoint(data, tmp_path_factory):
     log = train(data, folder, *TRAINING, "--max-epoch", 25, "--save-interval", 25, "--dropout", 0)
     assert "accuracy 100" in log  # the few trees are learnt
     return folder / "checkpoint_last.pt"
+
+
+@every_cells_options(usual=("no-gates",))
+def test_every_cell_trains(cell, data, tmp_path) -> None:
+    assert "| accuracy " in train(data, tmp_path, *TRAINING, *cell, "--max-update", 2)
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(data, tmp_path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(data, whole, *TRAINING, "--max-epoch", 2)
+    train(data, parts, *TRAINING, "--max-update", 3)
+    log = train(data, parts, *TRAINING, "--max-epoch", 2)
+    assert "Loaded checkpoint" in log
+    assert_same_weights(parts, whole)
 
 
 def test_the_weights_of_a_classifier(checkpoint, tmp_path) -> None:
