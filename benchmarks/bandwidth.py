@@ -62,6 +62,7 @@ def measure(name: str, shape: Shape, dtype: str, device: str, rounds: int) -> di
     return {
         "cell": name,
         "T, B, H": ", ".join(map(str, shape)),
+        **{f"{k} ms": f"{seconds[k] * 1e3:.3f}" for k in ("forward", "backward")},
         **{f"{k} GB/s": f"{rate / 1e9:.1f}" for k, rate in rates.items()},
         "forward / copy": f"{rates['forward'] / rates['copy']:.2f}",
         "backward / copy": f"{rates['backward'] / rates['copy']:.2f}",
