@@ -15,8 +15,12 @@ from typing import Any
 def whole(path: Path) -> Iterator[Path]:
     """A name to write to, which becomes `path` when the file is complete.
 
-    The folder is made if it does not exist, and a link is followed.
+    The folder is made if it does not exist, and a link is followed. What is not a file, such as
+    /dev/stdout, is written to itself.
     """
+    if path.exists() and not path.is_file():
+        yield path
+        return
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")

@@ -1,4 +1,4 @@
-"""The shims for fairseq that its commands use on GPUs, for --bf16 and for --store-ema."""
+"""The shims for fairseq that its commands use on GPUs, for --bf16, --store-ema and languages."""
 
 import inspect
 from argparse import Namespace
@@ -14,7 +14,7 @@ from fairseq import options
 from fairseq.dataclass.configs import EMAConfig
 from fairseq.models.ema import EMA
 from fairseq.optim import AMPOptimizer
-from fairseq.tasks.translation import TranslationTask
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import OmegaConf
 
 
@@ -36,6 +36,12 @@ def amp_optimizer(weight: torch.nn.Parameter, scale: float) -> AMPOptimizer:
     optimizer = AMPOptimizer.build_optimizer(config, [weight])
     optimizer._grad_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     return optimizer
+
+
+def test_one_language_alone_is_refused(prepared) -> None:
+    for one in ({"source_lang": "de"}, {"target_lang": "en"}):
+        with pytest.raises(ValueError, match="give both --source-lang and --target-lang"):
+            TranslationTask.setup_task(TranslationConfig(data=str(prepared), **one))
 
 
 def test_a_checkpoint_keeps_the_loss_scale_of_amp() -> None:

@@ -26,6 +26,7 @@ import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import damage, newest, read
 from fairseq_wsum.experiments.checkpoints import average, restore_last
 from fairseq_wsum.experiments.program import UserError
+from fairseq_wsum.plugin.compat import checkpoints
 
 EPOCHS = 3
 OPTIONS = [*TINY.split(), "--dropout", "0.3"]
@@ -257,6 +258,22 @@ def test_a_copy_is_complete_or_absent(tmp_path, monkeypatch) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [source.name, target.name]
     assert PathManager.copy(str(source), str(target), overwrite=True)
     assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_write_that_failed_begins_anew(tmp_path, monkeypatch) -> None:
+    tries, save, waits = [], torch.save, []
+
+    def full_for_a_moment(obj, file) -> None:
+        tries.append(obj)
+        if len(tries) < 3:
+            file.write(b"a part")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(obj, file)
+
+    monkeypatch.setattr(torch, "save", full_for_a_moment)
+    monkeypatch.setattr(checkpoints.time, "sleep", waits.append)
+    checkpoint_utils.torch_persistent_save({"model": {}}, str(tmp_path / "checkpoint1.pt"))
+    assert damage(tmp_path / "checkpoint1.pt") is None and len(tries) == 3 and len(waits) == 2
 
 
 def test_a_training_survives_a_full_disk(prepared, whole, tmp_path) -> None:

@@ -1,5 +1,7 @@
 """Files that are complete or absent, and compressed ones."""
 
+import os
+
 import pytest
 
 from fairseq_wsum.files import whole
@@ -23,3 +25,10 @@ def test_a_file_is_replaced_once_it_is_complete_and_not_if_its_writer_fails(
         partial.write_text("new")
         assert path.exists() == bool(before) and partial.parent == tmp_path
     assert found() == {"a.json": "new"}
+
+
+def test_what_is_not_a_file_is_written_to_itself(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # as /dev/stdout of a pipe
+    with whole(tmp_path / "pipe") as partial:
+        assert partial == tmp_path / "pipe"
+    assert partial.is_fifo()

@@ -38,7 +38,9 @@ def test_a_training_resumed_in_its_second_epoch_equals_an_uninterrupted_one(
 
 
 def test_another_number_of_processes_continues_at_the_same_batch(prepared, tmp_path) -> None:
-    train(prepared, tmp_path, *TRAINING, "--max-update", 5)
+    for _ in range(2):
+        log = train(prepared, tmp_path, *TRAINING, "--max-update", 5)
+    assert "the training has had its 5 updates" in log
     script = ["bash", SCRIPTS / "train.sh", prepared, "--save-dir", tmp_path, *TRAINING]
     output = run(*script, "--cpu-processes", 2, "--max-epoch", 1)
     assert "after 5 of 9 batches of epoch 1 in 1 processes. Training resumes there in 2" in output

@@ -10,6 +10,7 @@ from commands import USER_DIR, run
 from shell import SCRIPTS, fails, lines, refuses, succeeds
 from translation_corpus import FORMS, TINY
 
+from fairseq_wsum import checkpoint_files
 from fairseq_wsum.experiments import checkpoints, distil, fairseq_programs, translating
 from fairseq_wsum.experiments.program import UserError
 
@@ -187,6 +188,8 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     # Epoch 2 is one update of both processes together, 30 sentences each.
     assert "num_updates 3" in log and "num_updates 4" not in log
 
+    saved = checkpoint_files.read(run_folder / "checkpoint1.pt")
+    assert checkpoint_files.languages(saved) == ("en", "de")  # fairseq has found them in the data
     out = tmp_path / "scores"
     score = ["score.sh", prepared, "--checkpoints", run_folder, "--average", 2, "--out", out]
     succeeds(*score, "--subset", "valid", "--lenpen", "0.5,1", "--max-len-b", "10")
@@ -269,6 +272,15 @@ def test_the_direction_is_that_of_the_model(tmp_path):
         assert translating.direction(str(tmp_path / name), data) == ("de", "en")
     for name in ("none.pt", "damaged.pt"):
         assert translating.direction(str(tmp_path / name), data) == ("en", "de")
+
+
+def test_the_longest_sentences_are_those_of_the_training(tmp_path):
+    for name, source in (("a.pt", 5000), ("b.pt", 3000)):
+        task = {"max_source_positions": source, "max_target_positions": 2000}
+        torch.save({"model": {}, "cfg": {"task": task}}, tmp_path / name)
+    found = translating.limits(f"{tmp_path}/a.pt:{tmp_path}/b.pt")
+    assert found == ["--max-source-positions", "3000", "--max-target-positions", "2000"]
+    assert translating.limits(str(tmp_path / "none.pt")) == []
 
 
 def test_a_model_of_the_other_direction_is_scored_in_its_own(prepared, tmp_path):

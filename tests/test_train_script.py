@@ -137,6 +137,7 @@ MISTAKES = [
     ("/no/data --arch x --save-dir {out}", {}, "no data folder /no/data"),
     ("{out} --save-dir {out}", {}, "no --arch: name a model"),
     ("{out}:/no/more --arch x --save-dir {out}", {}, "no data folder /no/more"),
+    ("{out}: --arch x --save-dir {out}", {}, "no data folder  (a ':' ends a path)"),
     ("{out} --save-dir=", {}, "argument --save-dir: the name of the folder is empty"),
 ]
 
@@ -178,7 +179,9 @@ def test_another_file_to_restore_does_not_overwrite_a_training(start, tmp_path):
         with pytest.raises(UserError, match=f"{options[-1]}: {tmp_path}/run has checkpoints"):
             start(*words, *options)  # every restart would reset it again
     start(*words, "--reset-logging")  # resets no training
-    last.rename(tmp_path / "run" / "checkpoint_best.pt")
+    best = last.rename(tmp_path / "run" / "checkpoint_best.pt")
+    with pytest.raises(UserError, match=f"--finetune-from-model {best} is in --save-dir"):
+        start(*words, "--finetune-from-model", best)
     for own in ("checkpoint_last.pt", last):
         with pytest.raises(UserError, match=r"has no intact checkpoint to continue from"):
             start(*words, "--restore-file", own)  # the other one is damaged

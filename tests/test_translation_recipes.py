@@ -249,9 +249,18 @@ def test_the_updates_of_all_epochs_are_counted(
 ):
     monkeypatch.setattr(updates, "_batches_in", lambda cfg, epoch: batches[epoch - 1])
     length = SimpleNamespace(update_freq=frequencies, max_epoch=epochs, max_update=limit)
+    length.skip_remainder_batch = False
     folders = SimpleNamespace(data=":".join(map(str, batches)))
     cfg = SimpleNamespace(task=folders, optimization=length)
     assert updates._count(cfg, processes) == expected
+
+
+def test_updates_that_fairseq_skips_are_not_counted(prepared, tmp_path):
+    tiny = TINY.replace("--batch-size 30", "--batch-size 8 --update-freq 3 --max-epoch 2").split()
+    command = ["train.sh", prepared, "--save-dir", tmp_path, "--gpus", 0, *tiny]
+    command += ["--skip-remainder-batch", "--disable-validation", "--no-save"]
+    counted = count_updates(list(map(str, command[1:])))
+    assert str(counted) == re.findall(r"num_updates (\d+)", succeeds(*command))[-1] == "4"
 
 
 def test_sentences_that_are_too_long_for_a_batch_are_not_counted(prepared, tmp_path):

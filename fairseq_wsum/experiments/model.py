@@ -69,7 +69,7 @@ def load_model(
     own = None if user_dir == str(PACKAGE) else user_dir
     try:
         model, cfg, task = loading.load_model(checkpoint, device, own, data=data)
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"cannot read the model {checkpoint}: {error}") from error
     if cfg.model._name != arch:
         raise UserError(f"{checkpoint} is no model of --arch {arch}")

@@ -222,8 +222,8 @@ def check_paths(args: argparse.Namespace, options: list[str]) -> None:
     fairseq reads the training text of DATA:MORE from a folder per epoch, but the dictionaries and
     the other texts from the first: in a folder with other dictionaries it would read other words.
     """
-    first, *more = folders = [Path(name) for name in args.data.split(":")]
-    if missing := [str(folder) for folder in folders if not folder.is_dir()]:
+    first, *more = map(Path, args.data.split(":"))
+    if missing := [name for name in args.data.split(":") if not name or not Path(name).is_dir()]:
         raise UserError(
             f"no data folder {missing[0]} (a ':' ends a path); make it with scripts/prepare_*.sh "
             "or fairseq-preprocess"
@@ -262,6 +262,12 @@ def prepare_to_continue(args: argparse.Namespace, options: list[str]) -> None:
             "which would be overwritten. To continue from them, leave out --restore-file and every "
             "--reset-... option; otherwise give a new --save-dir. --finetune-from-model FILE "
             "starts from FILE once and then continues"
+        )
+    base = Path(args.finetune_from_model) if args.finetune_from_model else None
+    if base and base.is_file() and not last.exists() and base.parent.samefile(folder):
+        raise UserError(
+            f"--finetune-from-model {base} is in --save-dir, where it would be continued and "
+            "overwritten; give a new --save-dir"
         )
     if restore.name == last.name:
         # without it fairseq would start a new training, over the other checkpoints

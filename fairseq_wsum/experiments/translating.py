@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..argument_types import positive
-from ..checkpoint_files import languages, read
+from ..checkpoint_files import languages, read, task_options
 from . import fairseq_programs
 from .program import PACKAGE, UserError, user_dir
 from .text_files import lines_of, open_text
@@ -49,6 +49,21 @@ def direction(checkpoints: str, data: Mapping[str, str]) -> tuple[str, str]:
     return found.pop() if found else (data["source_lang"], data["target_lang"])
 
 
+def limits(checkpoints: str) -> list[str]:
+    """Options for the longest sentences that models accept, as fairseq-generate does not read them.
+
+    Args:
+        checkpoints: the files of the models, separated by ':'.
+    """
+    found = []
+    for name in ("source", "target"):
+        with suppress(Exception):  # as above
+            given = [task_options(read(Path(path), mmap=True)) for path in checkpoints.split(":")]
+            shortest = min(int(one[f"max_{name}_positions"]) for one in given)
+            found += [f"--max-{name}-positions", str(shortest)]
+    return found
+
+
 def generate(
     args: argparse.Namespace,
     prepared: Mapping[str, Any],
@@ -61,13 +76,15 @@ def generate(
     Args:
         args: `data`, and what `add_options` has added.
         prepared: the record of the data, with the direction of the models.
-        options: other options of fairseq-generate; those that this program needs come after them.
+        options: other options of fairseq-generate, with --path; those that this program needs come
+            after them.
         printed: the file that gets the translations.
         log: the file that gets its messages, after those that it has.
 
     Raises:
         UserError: the text has a sentence that is longer than the models accept.
     """
+    options = [*limits(options[options.index("--path") + 1]), *options]
     words = ["--batch-size", str(args.batch_size), "--beam", str(args.beam)]
     words += ["--source-lang", prepared["source_lang"], "--target-lang", prepared["target_lang"]]
     # fairseq's default multiple would drop the last sentences
@@ -86,11 +103,11 @@ def generate(
             fairseq_programs.call("generate", args.user_dir, [str(args.data), *options, *words])
     except Exception as error:
         if found := re.search(r"Size of sample #\d+ is invalid .*(?=, skip this ex)", str(error)):
-            limits = "{'max_source_positions': N, 'max_target_positions': N}"
+            more = "{'max_source_positions': N, 'max_target_positions': N}"
             raise UserError(
                 f"the text has a sentence longer than the model accepts ({found[0]}). An LSTM has "
                 "no limit itself: raise that of the model with --max-source-positions N "
-                f'--max-target-positions N --model-overrides "{limits}"'
+                f'--max-target-positions N --model-overrides "{more}"'
             ) from error
         raise
 

@@ -52,18 +52,18 @@ def count_updates(given: Sequence[str]) -> int:
 def _count(cfg: DictConfig, processes: int) -> int:
     """fairseq reads several data folders in turn, one in each epoch.
 
-    In each update, each process has --update-freq batches.
+    In each update, each process has --update-freq batches. With --skip-remainder-batch the last
+    batch of an epoch is left out, and then an update that is not complete.
     """
     folders = len(utils.split_paths(cfg.task.data))
     batches = [_batches_in(cfg, epoch) for epoch in range(1, folders + 1)]
     frequencies = cfg.optimization.update_freq  # the last one holds for all later epochs
-    updates = sum(
-        math.ceil(
-            math.ceil(batches[epoch % folders] / processes)
-            / frequencies[min(epoch, len(frequencies) - 1)]
-        )
-        for epoch in range(cfg.optimization.max_epoch)
-    )
+    updates = 0
+    for epoch in range(cfg.optimization.max_epoch):
+        own = math.ceil(batches[epoch % folders] / processes)
+        frequency = frequencies[min(epoch, len(frequencies) - 1)]
+        skips = cfg.optimization.skip_remainder_batch
+        updates += (own - 1) // frequency if skips else math.ceil(own / frequency)
     limit: int = cfg.optimization.max_update
     return min(updates, limit or updates) if cfg.optimization.max_epoch else limit
 

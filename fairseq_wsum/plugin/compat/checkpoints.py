@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig, OmegaConf
 
 from ...checkpoint_files import allowed, damage, languages, newest, read
+
+logger = logging.getLogger(__name__)
 
 # Options of this package's models that choose the cell. Some cells have weights of equal shapes.
 _CELLS = {"cell", "encoder_cell", "decoder_cell", "coupled_gates", "window"}
@@ -51,6 +55,8 @@ def apply() -> None:
 def _write_whole_files() -> None:
     """Write checkpoints atomically.
 
+    If a write fails, fairseq tries again twice, but behind the part that it has written, so a disk
+    that was full for a moment leaves a damaged file without a message. Here each try begins anew.
     fairseq copies a checkpoint to checkpoint_best.pt and checkpoint_last.pt in place
     (checkpoint_utils.py). If the process is killed or the disk is full, a partial file is left.
     This shim writes a copy to a temporary file and renames it, as fairseq does for the checkpoint
@@ -84,8 +90,21 @@ def _write_whole_files() -> None:
             Path(f"{filename}.tmp").unlink(missing_ok=True)
             raise
 
+    def persist(obj: Any, file: Any) -> None:
+        begin = file.tell()
+        for left in (2, 1, 0):
+            try:
+                file.seek(begin)
+                file.truncate()
+                return torch.save(obj, file)
+            except Exception:
+                if not left:
+                    raise
+                time.sleep(2.5)
+
     PathManager.copy = staticmethod(copy_whole)
     PathManager.rename = staticmethod(rename_when_on_disk)
+    checkpoint_utils._torch_persistent_save = persist
     checkpoint_utils.torch_persistent_save = save_whole
 
 
@@ -95,7 +114,9 @@ def _check_before_resuming() -> None:
     With a damaged checkpoint_last.pt fairseq fails with a bare EOFError (checkpoint_utils.py). If
     the file of --restore-file is missing, it starts anew and overwrites the checkpoints in the
     folder. If the weights have the same shapes, as with another cell or other attention heads, or
-    in the other direction of translation, it continues without a message.
+    in the other direction of translation, it continues without a message. It saves the languages
+    only if they were given, and not those that it finds in the data. And it checks --max-update
+    after an update alone, so a finished training would get one more.
     """
     load_checkpoint = checkpoint_utils.load_checkpoint
 
@@ -103,7 +124,14 @@ def _check_before_resuming() -> None:
     def load_tested_checkpoint(cfg: CheckpointConfig, trainer: Any, **kwargs: Any) -> Any:
         if trainer.data_parallel_rank == 0:  # only this process reads the file
             _check(cfg, trainer)
-        return load_checkpoint(cfg, trainer, **kwargs)
+        if pair := languages({"cfg": {"task": _values(trainer.task.cfg)}}):
+            trainer.cfg.task.source_lang, trainer.cfg.task.target_lang = pair
+        found = load_checkpoint(cfg, trainer, **kwargs)
+        limit = trainer.cfg.optimization.max_update
+        if 0 < limit <= trainer.get_num_updates():
+            logger.info("the training has had its %d updates (--max-update)", limit)
+            trainer.cfg.optimization.max_epoch = -1  # no epoch begins
+        return found
 
     checkpoint_utils.load_checkpoint = load_tested_checkpoint
 

@@ -18,6 +18,7 @@ def apply() -> None:
     """Apply the shims of this file."""
     _allow_bf16_without_tpu()
     _decode_in_bf16()
+    _need_both_languages()
     _warn_of_bleu_of_subwords()
 
 
@@ -50,6 +51,18 @@ def _decode_in_bf16() -> None:
         prepare(self, cfg)
 
     BaseFairseqModel.prepare_for_inference_ = prepare_in_bf16
+
+
+def _need_both_languages() -> None:
+    """Refuse one of --source-lang and --target-lang alone, which fairseq ignores."""
+    setup = TranslationTask.setup_task.__func__
+
+    def setup_task(cls: type[TranslationTask], cfg: Any, **kwargs: Any) -> Any:
+        if (cfg.source_lang is None) != (cfg.target_lang is None):
+            raise ValueError("give both --source-lang and --target-lang, or none")
+        return setup(cls, cfg, **kwargs)
+
+    TranslationTask.setup_task = classmethod(setup_task)
 
 
 def _warn_of_bleu_of_subwords() -> None:
