@@ -40,7 +40,7 @@ def table(tmp_path_factory):
     rng, syntax, sentences = random.Random(1), Syntax(), []
     layer = WsumLSTM(3, 4, bidirectional=True, cell="no-srnn-hidden")
     for words in (1, 2, 5, 7, 8, 9, 9):
-        heads, tags = random_tree(words, rng), rng.choices(["ADP", "NOUN", "PUNCT"], k=words)
+        heads, tags = random_tree(words, rng), rng.choices(["ADP", "DET", "NOUN", "PUNCT"], k=words)
         text = join_words(["<s>", *(f"w{k}" for k in range(words))], None)
         with torch.no_grad():
             traces = tuple(trace(layer, 3 * torch.randn(words + 1, 1, 3)))
@@ -72,7 +72,8 @@ def find(rows, direction, measure, words):
 @pytest.mark.parametrize(
     ("words", "chosen"),
     [
-        ("function", lambda k, heads, tags: tags[k] == "ADP"),
+        ("function", lambda k, heads, tags: tags[k] in ("ADP", "DET")),
+        ("relating", lambda k, heads, tags: tags[k] == "ADP"),
         ("content", lambda k, heads, tags: tags[k] == "NOUN"),
         ("heads", lambda k, heads, tags: k + 1 in heads),
         ("no heads", lambda k, heads, tags: k + 1 not in heads),
