@@ -121,7 +121,6 @@ class Search:
         else:
             self.decoder.reorder_incremental_state_scripting(self.state, self.words.continued[t])
         known = self.words.target[:, : t + 1]
-        scores: Tensor
         scores, _ = self.decoder(known, encoder_out=self.encoder_out, incremental_state=self.state)
         return scores
 

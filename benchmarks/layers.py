@@ -53,7 +53,6 @@ class Subject:
         y.backward(torch.ones_like(y))
 
     def _run(self) -> Tensor:
-        y: Tensor
         y, _ = self.layer(self.x) if self.mask is None else self.layer(self.x, None, self.mask)
         return y
 

@@ -73,13 +73,8 @@ def task_options(state: Mapping[str, Any]) -> Mapping[str, Any]:
     return vars(task) if isinstance(task, Namespace) else task or {}
 
 
-def languages(state: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The source and the target language of a translation model; None if its task has none.
-
-    Args:
-        state: its checkpoint, from `read`.
-    """
-    options = task_options(state)
+def languages(options: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The source and the target language in the options of a task; None if it has none."""
     source, target = (options.get(f"{side}_lang") for side in ("source", "target"))
     return (source, target) if source and target else None
 

@@ -96,8 +96,7 @@ def linear(module: nn.Module, x: Tensor, copy: ForFewRows | None = None) -> Tens
     changed = "forward" in vars(module) or any(getattr(module, name) for name in hooks)
     if type(module) is nn.Linear and not changed:
         return product(x, module.weight, module.bias, copy)
-    y: Tensor = module(x)
-    return y
+    return module(x)
 
 
 def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
@@ -191,14 +190,12 @@ def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight = weight.contiguous()  # oneDNN is a thousand times slower on slices of a matrix
     if bias is not None:
         bias = bias.contiguous()  # oneDNN ignores its stride
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return y
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`_kernel` with gradients."""
-    y: Tensor = torch.ops.fairseq_wsum.linear(x, weight, bias)
-    return y
+    return torch.ops.fairseq_wsum.linear(x, weight, bias)
 
 
 # The operator

@@ -189,7 +189,8 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     assert "num_updates 3" in log and "num_updates 4" not in log
 
     saved = checkpoint_files.read(run_folder / "checkpoint1.pt")
-    assert checkpoint_files.languages(saved) == ("en", "de")  # fairseq has found them in the data
+    options = checkpoint_files.task_options(saved)
+    assert checkpoint_files.languages(options) == ("en", "de")  # fairseq has found them in the data
     out = tmp_path / "scores"
     score = ["score.sh", prepared, "--checkpoints", run_folder, "--average", 2, "--out", out]
     succeeds(*score, "--subset", "valid", "--lenpen", "0.5,1", "--max-len-b", "10")

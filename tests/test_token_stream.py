@@ -59,7 +59,7 @@ def test_a_padding_symbol_in_the_text_becomes_unknown() -> None:
     stream = TokenStream(sentences, **SYMBOLS)
     assert stream.read(-1, 6).tolist() == [EOS, 7, UNK, EOS, UNK, 8, EOS]
     assert sentences[0].tolist() == [7, PAD, EOS]  # the data stay as they are
-    (batch,) = scoring_batches(stream, tokens=10, process=0, pad=PAD)
+    (batch,) = scoring_batches(stream, tokens=10, process=0)
     assert batch["ntokens"] == 6
 
 
@@ -80,7 +80,6 @@ def test_training_reads_every_token_once_in_order_in_its_stream(
             groups=groups,
             process=process,
             processes=processes,
-            pad=PAD,
         )
         for k, batch in enumerate(batches[n] for n in range(len(batches))):
             assert batch["step"] == k // groups
@@ -111,9 +110,7 @@ def test_training_reads_every_token_once_in_order_in_its_stream(
 
 def test_a_stream_starts_after_the_token_before_it() -> None:
     stream, tokens = make_stream(*LENGTHS)
-    batches = training_batches(
-        stream, streams=2, steps=4, groups=1, process=0, processes=1, pad=PAD
-    )
+    batches = training_batches(stream, streams=2, steps=4, groups=1, process=0, processes=1)
     first = batches[0]["net_input"]["src_tokens"][:, 0]
     assert first.tolist() == [EOS, int(tokens[17])]
 
@@ -121,7 +118,7 @@ def test_a_stream_starts_after_the_token_before_it() -> None:
 @pytest.mark.parametrize("limit", [1, 2, 5, 7, 12, 37, 1000])
 def test_scoring_reads_one_stream_split_at_sentence_ends(limit) -> None:
     stream, tokens = make_stream(*LENGTHS)
-    batches = scoring_batches(stream, tokens=limit, process=0, pad=PAD)
+    batches = scoring_batches(stream, tokens=limit, process=0)
     parts = [batches[k] for k in range(len(batches))]
     targets = torch.cat([part["target"][0] for part in parts])
     sources = torch.cat([part["net_input"]["src_tokens"][0] for part in parts])
@@ -140,7 +137,7 @@ def test_scoring_reads_one_stream_split_at_sentence_ends(limit) -> None:
 
 def test_other_processes_have_nothing_to_score() -> None:
     stream, _ = make_stream(*LENGTHS)
-    first, second = (scoring_batches(stream, tokens=9, process=k, pad=PAD) for k in (0, 1))
+    first, second = (scoring_batches(stream, tokens=9, process=k) for k in (0, 1))
     assert len(first) == len(second)
     assert all(second[k]["target"].eq(PAD).all() for k in range(len(second)))
     assert all(second[k]["ntokens"] == 0 for k in range(len(second)))
@@ -152,7 +149,7 @@ def test_other_processes_have_nothing_to_score() -> None:
 def make_iterator(groups: int = 1, streams: int = 2, steps: int = 4, **options) -> StreamIterator:
     stream, _ = make_stream(*LENGTHS)
     batches = training_batches(
-        stream, streams=streams, steps=steps, groups=groups, process=0, processes=1, pad=PAD
+        stream, streams=streams, steps=steps, groups=groups, process=0, processes=1
     )
     layout = {"streams": streams * groups, "steps": steps}
     return StreamIterator(batches, StreamStates(), layout, **options)

@@ -25,8 +25,8 @@ class Signed(LSTM):
         return torch.sigmoid(z["i"]), torch.tanh(z["f"] - 1)
 
 
-def page_of(path, *models, **options):
-    write_page(path, models, **options)
+def page_of(path, *models):
+    write_page(path, models)
     return path.read_text(encoding="utf-8")
 
 
@@ -67,9 +67,10 @@ def test_norms_and_shares_are_packed(tmp_path):
         assert torch.equal(decode(packed["attention"]), sentence.attention.flatten())
 
 
-def test_units_are_packed_with_their_gates_and_statistics(tmp_path):
+def test_units_are_packed_with_their_gates_and_statistics(tmp_path, monkeypatch):
+    monkeypatch.setattr("fairseq_wsum.weights.page.UNITS", 8)
     model = make_model(units=24)
-    [found] = data_of(page_of(tmp_path / "page.html", model, units=8))["models"]
+    [found] = data_of(page_of(tmp_path / "page.html", model))["models"]
     layer = found["layers"][0]["directions"][1]
     chosen = [unit["unit"] for unit in layer["units"]]
     traces = [sentence.views[0].directions[1] for sentence in model.sentences]

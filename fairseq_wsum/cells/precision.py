@@ -18,5 +18,4 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 def widened(x: Tensor) -> Tensor:
     """Convert a tensor to at least 32 bits."""
-    dtype = wide(x.dtype)
-    return x if x.dtype == dtype else x.to(dtype)
+    return x.to(wide(x.dtype))

@@ -102,6 +102,6 @@ def translate(
     expected = len(lines_of(args.data / "text" / f"train.{record['source_lang']}"))
     printed, log = partial / "generate.txt", partial / "generate.log"
     print(f"translating {expected:,} sentences; the progress is in {log}", flush=True)
-    words = ["--path", args.checkpoints, "--gen-subset", "train", "--lenpen", str(args.lenpen)]
-    generate(args, record, [*options, *words], printed, log)
+    options = [*options, "--gen-subset", "train", "--lenpen", str(args.lenpen)]
+    generate(args, record, args.checkpoints, options, printed, log)
     return read_generated(printed, "H", expected)

@@ -118,8 +118,7 @@ def first_word(program: str, metavar: str, names: Iterable[str], given: Sequence
         prog=program, usage=f"%(prog)s {metavar} [options]", epilog=epilog
     )
     parser.add_argument("name", choices=names, metavar=metavar, help=", ".join(names))
-    name: str = parser.parse_args(given[:1]).name
-    return name
+    return parser.parse_args(given[:1]).name
 
 
 def parse_data_first(

@@ -71,12 +71,12 @@ def main(given: list[str]) -> None:
                 f"{' '.join(averaged) or model}, beam {args.beam}, length penalty {penalty}"
             )
             printed, log = work / f"generate.lenpen{penalty}.txt", work / "generate.log"
-            words = ["--path", model, "--gen-subset", args.subset, f"--lenpen={penalty}"]
+            words = ["--gen-subset", args.subset, f"--lenpen={penalty}"]
             if args.replace_unk:
                 # fairseq's own --replace-unk does not work
                 words += ["--print-alignment", "hard"]
-            generate(args, record, [*options, *words], printed, log)
-            results.append(_figures(args, record, penalty, work))
+            generate(args, record, model, [*options, *words], printed, log)
+            results.append(_figures(args, record, penalty, printed))
         best = _write(args, options, record, results, averaged, work)
         models = {Path(path).resolve() for path in model.split(":")}
         for old in [path for name in OURS for path in args.out.glob(name)]:
@@ -174,12 +174,11 @@ def _check_references(data: Path, subset: str, target: str) -> None:
 
 
 def _figures(
-    args: argparse.Namespace, record: dict[str, Any], penalty: str, work: Path
+    args: argparse.Namespace, record: dict[str, Any], penalty: str, printed: Path
 ) -> dict[str, Any]:
-    """Score what fairseq-generate printed with a length penalty."""
-    subset, target = args.subset, record["target_lang"]
+    """Score what fairseq-generate printed with a length penalty, and write it beside that."""
+    subset, target, work = args.subset, record["target_lang"], printed.parent
     source = lines_of(args.data / "text" / f"{subset}.{record['source_lang']}")
-    printed = work / f"generate.lenpen{penalty}.txt"
     sentences = read_generated(printed, "H", len(source))
     if args.replace_unk:
         alignments = read_generated(printed, "A", len(source))

@@ -42,7 +42,7 @@ def direction(checkpoints: str, data: Mapping[str, str]) -> tuple[str, str]:
     found: set[tuple[str, str]] = set()
     for path in checkpoints.split(":"):
         with suppress(Exception):  # a damaged file can raise anything; fairseq reports it
-            if (pair := languages(read(Path(path), mmap=True))) is not None:
+            if (pair := languages(task_options(read(Path(path), mmap=True)))) is not None:
                 found.add(pair)
     if len(found) > 1:
         raise UserError(f"--checkpoints {checkpoints}: the models translate in two directions")
@@ -56,9 +56,9 @@ def limits(checkpoints: str) -> list[str]:
         checkpoints: the files of the models, separated by ':'.
     """
     found = []
-    for name in ("source", "target"):
-        with suppress(Exception):  # as above
-            given = [task_options(read(Path(path), mmap=True)) for path in checkpoints.split(":")]
+    with suppress(Exception):  # as above
+        given = [task_options(read(Path(path), mmap=True)) for path in checkpoints.split(":")]
+        for name in ("source", "target"):
             shortest = min(int(one[f"max_{name}_positions"]) for one in given)
             found += [f"--max-{name}-positions", str(shortest)]
     return found
@@ -67,6 +67,7 @@ def limits(checkpoints: str) -> list[str]:
 def generate(
     args: argparse.Namespace,
     prepared: Mapping[str, Any],
+    checkpoints: str,
     options: list[str],
     printed: Path,
     log: Path,
@@ -76,15 +77,15 @@ def generate(
     Args:
         args: `data`, and what `add_options` has added.
         prepared: the record of the data, with the direction of the models.
-        options: other options of fairseq-generate, with --path; those that this program needs come
-            after them.
+        checkpoints: the files of the models, separated by ':'.
+        options: other options of fairseq-generate; those that this program needs come after them.
         printed: the file that gets the translations.
         log: the file that gets its messages, after those that it has.
 
     Raises:
         UserError: the text has a sentence that is longer than the models accept.
     """
-    options = [*limits(options[options.index("--path") + 1]), *options]
+    options = [*limits(checkpoints), *options, "--path", checkpoints]
     words = ["--batch-size", str(args.batch_size), "--beam", str(args.beam)]
     words += ["--source-lang", prepared["source_lang"], "--target-lang", prepared["target_lang"]]
     # fairseq's default multiple would drop the last sentences

@@ -305,8 +305,7 @@ class WsumLSTM(nn.Module):
         """The dropout between layers. A module decides itself when it drops."""
         if isinstance(self.dropout, nn.Module):
             # the module may work in place, and x is also the output of a layer, with its last state
-            dropped: Tensor = self.dropout(x.clone())
-            return dropped
+            return self.dropout(x.clone())
         return dropout(x, self.dropout) if self.training else x
 
     def _is_small_step(self, x: Tensor, hx: State) -> bool:

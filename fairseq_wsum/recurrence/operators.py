@@ -245,8 +245,7 @@ def _memory_cell_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: N
     dz, dv, dc_0, du = torch.ops.fairseq_wsum.memory_cell_backward(
         dy, dc_n, z, v, c_0, padding_mask, cells, *rest
     )
-    dv, du = (None if left_out(gradient) else gradient for gradient in (dv, du))
-    return dz, dv, dc_0, None, None, None, None, du
+    return dz, _none(dv), dc_0, None, None, None, None, _none(du)
 
 
 def _save_recurrence(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:

@@ -33,8 +33,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
     if not 0 < p < 1 or torch.compiler.is_compiling() or not kernels.accepts(x):
         return F.dropout(x, p)
     seed = torch.empty((), dtype=torch.int64, device="cpu").random_()
-    y: Tensor = torch.ops.fairseq_wsum.dropout(x, p, seed)
-    return y
+    return torch.ops.fairseq_wsum.dropout(x, p, seed)
 
 
 class _Dropout(ctypes.Structure):

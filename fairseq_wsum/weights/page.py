@@ -29,7 +29,7 @@ from .sentences import Model, Sentence, Text
 from .trace import Trace
 from .weighted_sum import half_lives, initial_shares, norms
 
-UNITS = 48  # of a layer and direction
+UNITS = 48  # of a layer and direction, that can be shown one by one: see `pick`
 BINS = 20  # of the histogram of a forget gate
 WORDS = 15  # for which an input gate opens most, and least
 SCRIPTS = ("helpers.js", "weights.js", "heat_map.js", "units.js", "page.js")  # one module
@@ -37,17 +37,10 @@ SCRIPTS = ("helpers.js", "weights.js", "heat_map.js", "units.js", "page.js")  # 
 Json = dict[str, Any]
 
 
-def write_page(path: Path, models: Sequence[Model], *, units: int = UNITS) -> None:
-    """Write an HTML page that shows the weights of one or more models.
-
-    Args:
-        path: the file to write.
-        models: models that have read the same sentences.
-        units: how many hidden units of a layer and direction can be shown one by one; see `pick`
-            for which.
-    """
+def write_page(path: Path, models: Sequence[Model]) -> None:
+    """Write an HTML page that shows the weights of models that have read the same sentences."""
     titles = [" ".join(one.given.without_boundaries()) for one in models[0].sentences]
-    data = {"sentences": titles, "models": [_model(model, units) for model in models]}
+    data = {"sentences": titles, "models": [*map(_model, models)]}
     encoded = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     folder = files(__package__) / "page_files"
     parts = {
@@ -61,7 +54,7 @@ def write_page(path: Path, models: Sequence[Model], *, units: int = UNITS) -> No
     path.write_text(page, encoding="utf-8", newline="\n")
 
 
-def _model(model: Model, units: int) -> Json:
+def _model(model: Model) -> Json:
     sentences = [_sentence(sentence) for sentence in model.sentences]
     layers = []
     for k, first in enumerate(model.sentences[0].views):
@@ -69,7 +62,7 @@ def _model(model: Model, units: int) -> Json:
         directions = []
         for d, trace in enumerate(first.directions):
             traces = [view.directions[d] for view in views]
-            chosen = pick(torch.cat([one.forget_gates[:, 0] for one in traces]), units)
+            chosen = pick(torch.cat([one.forget_gates[:, 0] for one in traces]), UNITS)
             i = [one.input_gates[:, 0, chosen] for one in traces]  # T x K each
             f = [one.forget_gates[:, 0, chosen] for one in traces]
             for sentence, i_n, f_n in zip(sentences, i, f, strict=True):

@@ -174,8 +174,7 @@ class Reader:
         generator = self.task.build_generator([self.model], self._generation)
         sample = {"net_input": {"src_tokens": batch, "src_lengths": lengths}}
         ((best, *_),) = self.task.inference_step(generator, [self.model], sample)
-        tokens: Tensor = best["tokens"]
-        return tokens.cpu()
+        return best["tokens"].cpu()
 
     def _run(self, *inputs: Tensor, **given: Any) -> tuple[list[list[Call]], Any]:
         """Run the model, and record how it called each of `self.layers`."""

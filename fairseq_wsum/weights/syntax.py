@@ -88,8 +88,7 @@ def _of_words(trace: Trace, text: Text) -> Array:
     """The norms of the weights, t x j, of the words of a sentence without its boundaries."""
     joined = join_norms(norms(trace)[..., 0], text, trace.reverse).double().numpy()
     words = [k for k, word in enumerate(text.words) if word not in BOUNDARIES]
-    found: Array = joined[numpy.ix_(words, words)]
-    return found
+    return joined[numpy.ix_(words, words)]
 
 
 def _read_in_order(

@@ -200,8 +200,7 @@ class _Sums:
         A half-life is inverse to the mean of ln f_t, so the weights are the numbers of steps.
         """
         with numpy.errstate(divide="ignore"):
-            halves: Array = self.over_steps["n"] / numpy.abs(self.over_steps["inverse_half_life"])
-        return halves
+            return self.over_steps["n"] / numpy.abs(self.over_steps["inverse_half_life"])
 
     def units(self) -> Iterator[Row]:
         means = (self.over_steps[gate] / self.over_steps["n"] for gate in ("f", "i"))
@@ -212,9 +211,9 @@ class _Sums:
 
     def quantiles(self) -> Iterator[Row]:
         """Quantiles without interpolation, as a half-life may be infinite."""
-        found = numpy.sort(self.half_lives())
-        ranks = (math.ceil(len(found) * q / 100) - 1 for q in QUANTILES)
-        yield [len(found), *(float(found[rank]) for rank in ranks)]
+        halves = self.half_lives()
+        found = numpy.percentile(halves, QUANTILES, method="inverted_cdf")
+        yield [len(halves), *map(float, found)]
 
     def _position(self) -> Array:
         """The correlation of c_t with t, H; NaN where one of them is constant."""
@@ -222,8 +221,7 @@ class _Sums:
         spread = n * cc - c**2
         spread[spread < 1e-12 * n * cc] = 0  # rounding
         with numpy.errstate(divide="ignore", invalid="ignore"):
-            correlation: Array = (n * tc - t * c) / numpy.sqrt(spread * (n * tt - t**2))
-        return correlation
+            return (n * tc - t * c) / numpy.sqrt(spread * (n * tt - t**2))
 
     def _opening(self) -> list[list[str]]:
         """The words for which the input gate of each unit is highest on average."""

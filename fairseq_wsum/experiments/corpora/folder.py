@@ -128,15 +128,15 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def make_dictionary(
-    words: Mapping[str, int], threshold: int, nwords: int | None, padding: int
+    words: Mapping[str, int], *, threshold: int = 1, nwords: int | None = None, padding: int = 1
 ) -> Dictionary:
     """fairseq's dictionary of the words that occur at least `threshold` times.
 
     Args:
         words: the words, and how often each occurs.
         threshold: see above.
-        nwords: the number of entries, of the most frequent words.
-        padding: made-up words fill up the entries to a multiple of it.
+        nwords: the number of entries, of the most frequent words; by default there is no limit.
+        padding: made-up words fill up the entries to a multiple of it; fairseq-preprocess has 8.
     """
     import_fairseq()
     from fairseq.data import Dictionary
@@ -170,7 +170,7 @@ def make_words(
                 "word2vec"
             )
         kept |= found
-    return make_dictionary(kept, 1, None, padding=1)
+    return make_dictionary(kept)
 
 
 def load_dictionary(path: Path) -> Dictionary:

@@ -42,8 +42,7 @@ def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict
     random.Random(0).shuffle(found["train"])
     found["train"].sort(key=lambda example: len(example[1]))
     words = Counter(word for _, sentence in found["train"] for word in sentence)
-    dictionary = make_dictionary(words, 1, None, padding=1)
-    classes = make_dictionary({}, 1, None, padding=1)
+    dictionary, classes = make_dictionary(words), make_dictionary({})
     for label in range(args.labels):  # in this order, so that the class of a label is itself
         classes.add_symbol(str(label), sum(label == k for k, _ in found["train"]))
     dictionary.save(str(folder / "input0/dict.txt"))

@@ -40,8 +40,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
                 f"--data {args.data} has other numbers of tokens ({listed(tokens)}) than "
                 f"the benchmark ({listed(corpus.tokens)}); get it again"
             )
-        # not padded: fairseq-preprocess would add made-up words up to a multiple of 8
-        dictionary = make_dictionary(train, args.threshold, args.nwords, padding=1)
+        dictionary = make_dictionary(train, threshold=args.threshold, nwords=args.nwords)
         if len(dictionary) == dictionary.nspecial:
             limits = f"--threshold {args.threshold}"
             limits += f" --nwords {args.nwords}" if args.nwords else ""

@@ -227,12 +227,11 @@ def write_dictionaries(folder: Path, model: Any, args: argparse.Namespace) -> No
         words = dict.fromkeys(words, units)
     nwords = None if model is not None else args.nwords
     for lang, found in words.items():
-        make_dictionary(found, 0, nwords, padding=8).save(str(folder / f"dict.{lang}.txt"))
+        dictionary = make_dictionary(found, threshold=0, nwords=nwords, padding=8)
+        dictionary.save(str(folder / f"dict.{lang}.txt"))
 
 
-def binarise(
-    folder: Path, languages: tuple[str, str], splits: Iterable[str] = MULTI30K.splits
-) -> dict[str, int]:
+def binarise(folder: Path, languages: tuple[str, str], splits: Iterable[str]) -> dict[str, int]:
     """Write fairseq's binary data, print how much became <unk>, and return the dictionaries' sizes.
 
     The data and the dictionaries are those of fairseq-preprocess.

@@ -41,8 +41,7 @@ def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict
     dictionary = make_words(words["train"], others, args.threshold, args.vectors)
     dictionary.save(str(folder / "dict.txt"))
     for column in COLUMNS:
-        of_column = make_dictionary(values[column], 1, None, padding=1)
-        of_column.save(str(folder / f"dict.{column}.txt"))
+        make_dictionary(values[column]).save(str(folder / f"dict.{column}.txt"))
     totals = {split: counts.total() for split, counts in words.items()}
     return {"words": totals, "dictionary": len(dictionary), "sentences": sentences}
 

@@ -16,10 +16,9 @@ from ..program import say
 from ..text_files import lines_of
 from ..training_log import validations
 from .recipe import ROOT
-from .translation import Captions
+from .translation import CORPUS, Captions
 
 OUT = ROOT / "runs/quickstart"
-CORPUS = ROOT / "examples/quickstart/corpus"
 
 
 def main(given: list[str]) -> None:

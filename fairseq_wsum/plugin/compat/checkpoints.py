@@ -18,7 +18,7 @@ from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig, OmegaConf
 
-from ...checkpoint_files import allowed, damage, languages, newest, read
+from ...checkpoint_files import allowed, damage, languages, newest, read, task_options
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _check_before_resuming() -> None:
     def load_tested_checkpoint(cfg: CheckpointConfig, trainer: Any, **kwargs: Any) -> Any:
         if trainer.data_parallel_rank == 0:  # only this process reads the file
             _check(cfg, trainer)
-        if pair := languages({"cfg": {"task": _values(trainer.task.cfg)}}):
+        if pair := languages(_values(trainer.task.cfg)):
             trainer.cfg.task.source_lang, trainer.cfg.task.target_lang = pair
         found = load_checkpoint(cfg, trainer, **kwargs)
         limit = trainer.cfg.optimization.max_update
@@ -218,11 +218,11 @@ def _other_values(part: str, names: Set[str], saved: Mapping[str, Any], own: Any
     return [_as_given(name, theirs[name]) for name in both if theirs[name] != ours[name]]
 
 
-def _values(model: Any) -> dict[str, Any]:
-    """The options of a model by name."""
-    if isinstance(model, DictConfig):
-        model = OmegaConf.to_container(model, resolve=True, enum_to_str=True)  # as fairseq saves it
-    return vars(model) if hasattr(model, "__dict__") else model or {}
+def _values(options: Any) -> dict[str, Any]:
+    """The options of a model or a task by name."""
+    if isinstance(options, DictConfig):
+        options = OmegaConf.to_container(options, resolve=True, enum_to_str=True)  # as in the file
+    return vars(options) if hasattr(options, "__dict__") else options or {}
 
 
 def _as_given(name: str, value: Any) -> str:
@@ -235,7 +235,7 @@ def _as_given(name: str, value: Any) -> str:
 
 def _other_direction(state: dict[str, Any], options: Any) -> tuple[str, str] | None:
     """The languages of a checkpoint if its model translates the other way than a task's options."""
-    found, wanted = languages(state), languages({"cfg": {"task": _values(options)}})
+    found, wanted = languages(task_options(state)), languages(_values(options))
     return found if found is not None and wanted == found[::-1] else None
 
 

@@ -28,8 +28,7 @@ def _block_ngrams() -> None:
     def block_repeated(
         self: NGramRepeatBlock, tokens: Tensor, lprobs: Tensor, bsz: int, beam_size: int, step: int
     ) -> Tensor:
-        blocked: Tensor = block(self, tokens[:, : step + 1], lprobs, bsz, beam_size, step)
-        return blocked
+        return block(self, tokens[:, : step + 1], lprobs, bsz, beam_size, step)
 
     NGramRepeatBlock._no_repeat_ngram = block_repeated
 

@@ -42,8 +42,7 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
                 "give --criterion adaptive_loss --ddp-backend legacy_ddp, or omit "
                 "--adaptive-softmax-cutoff"
             )
-        result: tuple[Tensor, Any, dict[str, Any]] = super().forward(model, sample, reduce)
-        return result
+        return super().forward(model, sample, reduce)
 
     def compute_loss(
         self, model: Any, net_output: Any, sample: dict[str, Any], reduce: bool = True
@@ -89,8 +88,7 @@ class WsumCrossEntropyCriterion(LabelSmoothedCrossEntropyCriterion):
     ) -> tuple[Tensor, Tensor]:
         """fairseq's `label_smoothed_cross_entropy`, or `cross_entropy` without smoothing."""
         if self.eps != 0:
-            loss: tuple[Tensor, Tensor] = super().compute_loss(model, net_output, sample, reduce)
-            return loss
+            return super().compute_loss(model, net_output, sample, reduce)
         log_p, targets = self.get_lprobs_and_target(model, net_output, sample)
         reduction = "sum" if reduce else "none"
         nll = F.nll_loss(log_p, targets, ignore_index=self.padding_idx, reduction=reduction)

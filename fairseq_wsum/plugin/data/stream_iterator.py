@@ -46,7 +46,7 @@ class StreamIterator(EpochBatchIterator):
         )
         self.groups = batches.groups
         self.states = states
-        self.layout = layout
+        self.layout = layout or {}
 
     def state_dict(self) -> dict[str, Any]:
         """The position; within an epoch, also the layout and the states of the streams."""
@@ -67,17 +67,17 @@ class StreamIterator(EpochBatchIterator):
         state_dict.pop("batches", None)  # of compat/resuming.py; here `layout` takes its place
         states = state_dict.pop("stream_states", {})
         if state_dict.get("iterations_in_epoch", 0) > 0:
-            self._check_layout(state_dict.get("layout"))
+            self._check_layout(state_dict.get("layout") or {})
             # the number of processes, and with it the number of groups in each, may have changed
             state_dict["iterations_in_epoch"] = state_dict["step"] * self.groups
         super().load_state_dict(state_dict)
         self.states.load_state_dict(states)
 
-    def _check_layout(self, saved: dict[str, int] | None) -> None:
+    def _check_layout(self, saved: dict[str, int]) -> None:
         changed = [
-            f"{name} was {(saved or {}).get(name, 'unknown')} and is {value} now"
-            for name, value in (self.layout or {}).items()
-            if saved is None or saved.get(name) != value
+            f"{name} was {saved.get(name, 'unknown')} and is {value} now"
+            for name, value in self.layout.items()
+            if saved.get(name) != value
         ]
         if changed:
             raise ValueError(

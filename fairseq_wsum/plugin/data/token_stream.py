@@ -70,7 +70,6 @@ class StreamBatches(Dataset[Sample]):
         cuts: the boundaries of the steps, counted from the start of each stream; the first is 0.
             Streams that are shorter than the last cut are padded on the right.
         first_group: the number of the first group; the others follow.
-        pad: index of padding.
     """
 
     def __init__(
@@ -79,13 +78,11 @@ class StreamBatches(Dataset[Sample]):
         bounds: NDArray[np.int64],
         cuts: NDArray[np.int64],
         first_group: int,
-        pad: int,
     ) -> None:
         self.stream = stream
         self.bounds = bounds
         self.cuts = cuts
         self.first_group = first_group
-        self.pad = pad
 
     def __len__(self) -> int:
         return self.groups * (len(self.cuts) - 1)
@@ -102,13 +99,13 @@ class StreamBatches(Dataset[Sample]):
         """
         step, group = divmod(index, self.groups)
         start, stop = int(self.cuts[step]), int(self.cuts[step + 1])
-        streams = self.bounds[group]
-        tokens = torch.full((len(streams), stop - start + 1), self.pad)
+        streams, pad = self.bounds[group], self.stream.pad
+        tokens = torch.full((len(streams), stop - start + 1), pad)
         for row, (first, end) in zip(tokens, streams.tolist(), strict=True):
             part = self.stream.read(min(first + start, end) - 1, min(first + stop, end))
             row[: len(part)] = part
         target = tokens[:, 1:].contiguous()
-        lengths = target.ne(self.pad).sum(1)
+        lengths = target.ne(pad).sum(1)
         return {
             "id": torch.arange(len(streams)) + index * len(streams),
             "nsentences": len(streams),
@@ -128,7 +125,6 @@ def training_batches(
     groups: int,
     process: int,
     processes: int,
-    pad: int,
 ) -> StreamBatches:
     """Batches to train on: B streams at a time, T tokens of each.
 
@@ -145,17 +141,16 @@ def training_batches(
         steps: number of time steps in a batch, T.
         groups: number of batches in an update of one process.
         process, processes: index of this process, and number of processes.
-        pad: index of padding.
     """
     total = processes * groups * streams
     ends = np.arange(total + 1, dtype=np.int64) * len(stream) // total
     bounds = np.stack((ends[:-1], ends[1:]), axis=1).reshape(processes, groups, streams, 2)
     longest = int(np.diff(ends).max())
     cuts = np.append(np.arange(0, longest, steps, dtype=np.int64), longest)
-    return StreamBatches(stream, bounds[process], cuts, process * groups, pad)
+    return StreamBatches(stream, bounds[process], cuts, process * groups)
 
 
-def scoring_batches(stream: TokenStream, *, tokens: int, process: int, pad: int) -> StreamBatches:
+def scoring_batches(stream: TokenStream, *, tokens: int, process: int) -> StreamBatches:
     """Batches to score: a single stream, so that every token is predicted from its whole past.
 
     Batches end at sentence ends where possible. The first process reads the stream; batches in
@@ -165,10 +160,9 @@ def scoring_batches(stream: TokenStream, *, tokens: int, process: int, pad: int)
         stream: the tokens.
         tokens: maximum number of tokens in a batch.
         process: index of this process.
-        pad: index of padding.
     """
     bounds = np.array([[[0, len(stream) if process == 0 else 0]]], dtype=np.int64)
-    return StreamBatches(stream, bounds, _whole_sentences(stream.ends, tokens), 0, pad)
+    return StreamBatches(stream, bounds, _whole_sentences(stream.ends, tokens), 0)
 
 
 def _whole_sentences(ends: NDArray[np.int64], limit: int) -> NDArray[np.int64]:

@@ -138,14 +138,13 @@ class CandidateSearch(BeamSearch):
         return scores, words, beams
 
 
-class _OnCandidates:
-    """Makes a generator of fairseq's run on candidates."""
+class CandidateGenerator(SequenceGenerator):
+    """fairseq's `SequenceGenerator` on candidates."""
 
     model: Any
-    beam_size: int
 
     def __init__(self, models: Any, tgt_dict: Dictionary, **options: Any) -> None:
-        super().__init__(models, tgt_dict, **options)  # type: ignore[call-arg]
+        super().__init__(models, tgt_dict, **options)
         first = tgt_dict.nspecial
         self.model = CandidateEnsemble(list(self.model.models), first, self.beam_size)
         self.search = CandidateSearch(tgt_dict, self.model)
@@ -156,7 +155,7 @@ class _OnCandidates:
         if source is None or len(source) > 1:  # a sentence alone is slower with it
             self.model.share_sources(self.beam_size)
         try:
-            return super().generate(models, sample, **named)  # type: ignore[misc]
+            return super().generate(models, sample, **named)
         finally:  # in training, each sentence has its own source
             self.model.share_sources(1)
 
@@ -179,15 +178,10 @@ class _OnCandidates:
             ensemble.words[rows, first] = words[rows]
         prefix_tokens = prefix_tokens.clone()
         prefix_tokens[:, step].clamp_(max=first)
-        given = (step, lprobs, scores, tokens, prefix_tokens, beam_size)
-        return super()._prefix_tokens(*given)  # type: ignore[misc]
+        return super()._prefix_tokens(step, lprobs, scores, tokens, prefix_tokens, beam_size)
 
 
-class CandidateGenerator(_OnCandidates, SequenceGenerator):
-    """fairseq's `SequenceGenerator` on candidates."""
-
-
-class CandidateGeneratorWithAlignment(_OnCandidates, SequenceGeneratorWithAlignment):
+class CandidateGeneratorWithAlignment(CandidateGenerator, SequenceGeneratorWithAlignment):
     """fairseq's `SequenceGeneratorWithAlignment` on candidates."""
 
 

@@ -200,8 +200,7 @@ class LSTMOptions(CellOptions):
         """Cutoffs of the adaptive softmax, or None with the standard softmax."""
         if self.criterion_name != "adaptive_loss":
             return None
-        cutoffs: list[int] = eval_str_list(self.adaptive_softmax_cutoff, int)
-        return cutoffs
+        return eval_str_list(self.adaptive_softmax_cutoff, int)
 
 
 def described_cell(cfg: CellOptions, name: str) -> Cell:

@@ -130,10 +130,7 @@ class WsumLSTMConfig(LSTMOptions):
 
 
 def read_config(args: Any) -> WsumLSTMConfig:
-    """Read and check the configuration that fairseq passes to `build_model`.
-
-    Args:
-        args: a `WsumLSTMConfig`, its `DictConfig`, or a `Namespace` that may lack options.
+    """`WsumLSTMConfig.read`, and what depends on several options.
 
     Raises:
         ValueError: an option is invalid, or options are incompatible; the message names them.

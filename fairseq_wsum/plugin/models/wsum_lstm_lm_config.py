@@ -96,10 +96,7 @@ class WsumLSTMLMConfig(LSTMOptions):
 
 
 def read_config(args: Any) -> WsumLSTMLMConfig:
-    """Read and check the configuration that fairseq passes to `build_model`.
-
-    Args:
-        args: a `WsumLSTMLMConfig`, its `DictConfig`, or a `Namespace` that may lack options.
+    """`WsumLSTMLMConfig.read`, and what depends on several options.
 
     Raises:
         ValueError: an option is invalid, or options are incompatible; the message names them.

@@ -76,7 +76,7 @@ def wsum_transformer_multi30k(args: Any) -> None:
     default(args, encoder_attention_heads=4, decoder_attention_heads=4)
     default(args, decoder_embed_dim=args.encoder_embed_dim)
     for side in ("encoder", "decoder"):
-        recurrent = _recurrent_layers(args, side)
+        recurrent = recurrent_layers(WsumTransformerConfig.read(args), side, default_size=1)
         width = getattr(args, f"{side}_embed_dim")
         ffn_width = 2 * width
         if len(recurrent.attention_layers) < recurrent.layers:
@@ -110,8 +110,3 @@ def _ffn_width(recurrent: RecurrentLayers, width: int) -> int:
     share = 1 - len(recurrent.attention_layers) / recurrent.layers
     unit = 2 * width + 1  # the parameters of one unit of the feed-forward layer
     return max(2 * width - 8 * round(surplus * share / unit / 8), 8)
-
-
-def _recurrent_layers(args: Any, side: str) -> RecurrentLayers:
-    """What the options say about the recurrent layers of a side, except their size."""
-    return recurrent_layers(WsumTransformerConfig.read(args), side, default_size=1)

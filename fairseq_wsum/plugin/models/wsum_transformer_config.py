@@ -71,10 +71,7 @@ class WsumTransformerConfig(_TransformerOptions, RecurrentOptions):
 
 
 def read_config(args: Any) -> TransformerConfig:
-    """Read and check the configuration that fairseq passes to `build_model`.
-
-    Args:
-        args: a `WsumTransformerConfig`, its `DictConfig`, or a `Namespace` that may lack options.
+    """`WsumTransformerConfig.read`, and what depends on several options.
 
     Returns:
         fairseq's nested configuration, with `RecurrentLayers` as `encoder.recurrent` and as

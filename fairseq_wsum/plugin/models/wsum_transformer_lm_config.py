@@ -43,10 +43,7 @@ class WsumTransformerLMConfig(TransformerLanguageModelConfig, RecurrentOptions):
 
 
 def read_config(args: Any) -> tuple[WsumTransformerLMConfig, RecurrentLayers]:
-    """Read and check the configuration that fairseq passes to `build_model`.
-
-    Args:
-        args: a `WsumTransformerLMConfig`, its `DictConfig`, or a `Namespace` that may lack options.
+    """`WsumTransformerLMConfig.read`, and what depends on several options.
 
     Raises:
         ValueError: an option is invalid, or options are incompatible; the message names them.

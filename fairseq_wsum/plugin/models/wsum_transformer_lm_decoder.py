@@ -52,7 +52,6 @@ class WsumTransformerLMDecoder(WsumTransformerDecoder):
         for k, layer in enumerate(self._recurrent):
             state = None if before is None else tuple(part[k : k + 1] for part in before)
             layer.carry(state, keep_final=carried_state is not None)
-        features: tuple[Tensor, dict[str, Any]]
         features = super().extract_features(prev_output_tokens, encoder_out, *args, **named)
         if carried_state is not None:
             self._leave(carried_state)

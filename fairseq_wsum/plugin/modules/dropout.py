@@ -37,15 +37,11 @@ class Dropout(DropoutBase):
 
 
 class LockedDropout(DropoutBase):
-    """Dropout of the same features at every time step of a sequence.
+    """Dropout, with probability p, of the same features at every time step of a sequence.
 
     It is known as variational dropout (Gal and Ghahramani, 2016) and, in language models, as locked
     dropout (Merity et al., 2018). With fairseq's --retain-dropout it is also applied in decoding,
     where every step draws a new mask.
-
-    Args:
-        p: probability that a feature of a sequence is dropped.
-        module_name: the name of this module for --retain-dropout-modules.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,10 +57,6 @@ class EmbeddingDropout(DropoutBase):
     In every forward pass each word of the vocabulary is dropped with probability p: its embedding
     is zero wherever the word occurs. All other embeddings are divided by 1 - p. An output embedding
     that shares the matrix is not affected.
-
-    Args:
-        p: probability that a word is dropped.
-        module_name: the name of this module for --retain-dropout-modules.
     """
 
     def forward(self, embed_tokens: nn.Embedding, tokens: Tensor) -> Tensor:
@@ -81,25 +73,19 @@ class WeightDropout(DropoutBase):
 
     In every forward pass each element of every `weight_hh` is dropped with probability p and
     otherwise divided by 1 - p. The elements are the same at all time steps and for all sequences.
-
-    Args:
-        p: probability that an element is dropped.
-        module_name: the name of this module for --retain-dropout-modules.
     """
 
     def forward(self, lstm: WsumLSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Run the layers: T x B x C -> T x B x P, and the final state."""
         if not self.active:
-            result: tuple[Tensor, State] = lstm(x, state)
-            return result
+            return lstm(x, state)
         dropped = {
             name: dropout(weight, self.p)
             for name, weight in lstm.named_parameters()
             if name.startswith("weight_hh")
         }
         # The parameters themselves stay as they are, and so do their names in checkpoints.
-        result = functional_call(lstm, dropped, (x, state))
-        return result
+        return functional_call(lstm, dropped, (x, state))
 
 
 def use_dropout(model: nn.Module) -> None:

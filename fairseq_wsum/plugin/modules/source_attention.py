@@ -72,7 +72,7 @@ class SourceAttention(MultiheadAttention):
         plain = attn_mask is None and not before_softmax
         if plain and "prev_key" in cached and self._has_kernel(query, cached["prev_key"]):
             return self._step(query, cached, need_weights, need_head_weights)
-        result: tuple[Tensor, Tensor | None] = super().forward(
+        return super().forward(
             query,
             key,
             value,
@@ -84,7 +84,6 @@ class SourceAttention(MultiheadAttention):
             before_softmax,
             need_head_weights,
         )
-        return result
 
     def _has_kernel(self, query: Tensor, keys: Tensor) -> bool:
         dropout = self.dropout_module

@@ -15,13 +15,7 @@ from omegaconf import II
 
 from ..data.stream_iterator import StreamIterator
 from ..data.stream_states import StreamStates
-from ..data.token_stream import (
-    Sample,
-    StreamBatches,
-    TokenStream,
-    scoring_batches,
-    training_batches,
-)
+from ..data.token_stream import Sample, TokenStream, scoring_batches, training_batches
 from ..models.fields import check_limits, flag, option
 from ..modules.states import CarriedState
 
@@ -148,7 +142,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             return super().get_batch_iterator(dataset, *args, **named)
         if "update_epoch_batch_itr" in named:  # fairseq passes it for training only
             return self._training_iterator(dataset, **named)
-        batches = self._scoring_batches(dataset, named.get("shard_id", 0))
+        tokens, process = self.args.tokens_per_sample_valid, named.get("shard_id", 0)
+        batches = scoring_batches(dataset, tokens=tokens, process=process)
         workers = named.get("num_workers", 0)
         return StreamIterator(batches, self.valid_states, num_workers=workers)
 
@@ -189,7 +184,6 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             groups=groups,
             process=shard_id,
             processes=num_shards,
-            pad=self.dictionary.pad(),
         )
         self.states = StreamStates()  # new in each epoch, because the groups may change
         layout = {
@@ -207,10 +201,6 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             buffer_size=data_buffer_size,
             skip_remainder_batch=skip_remainder_batch,
         )
-
-    def _scoring_batches(self, stream: TokenStream, process: int) -> StreamBatches:
-        tokens = self.args.tokens_per_sample_valid
-        return scoring_batches(stream, tokens=tokens, process=process, pad=self.dictionary.pad())
 
     # Training and validation
 
@@ -265,7 +255,8 @@ class WsumLanguageModelingTask(LanguageModelingTask):
                 "--context-window does not go with a stream of tokens, each of which has its whole "
                 "past in the state: leave it out, or give --sample-break-mode eos"
             )
-        batches = self._scoring_batches(dataset, process=0)
+        tokens = self.args.tokens_per_sample_valid
+        batches = scoring_batches(dataset, tokens=tokens, process=0)
         workers = named.get("num_workers", 0)
         itr = StreamIterator(batches, StreamStates(), num_workers=workers).next_epoch_itr()
         return iterators.CountingIterator(_with_state(itr), start=0, total=len(itr))

@@ -15,6 +15,9 @@ LSTM, the bits of `problem`: 1 for the S-RNN, 2 for the output gate, 16 for coup
 equations are those of the files in `cells`.
 """
 
+# Triton gives the arguments of its functions their types.
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -27,12 +30,12 @@ from .. import problem
 
 
 @triton.jit
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x):
     return 1.0 / (1.0 + tl.exp(-x))
 
 
 @triton.jit
-def tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x):
     # use the Taylor series near 0, where 1 - 2 / (e^2x + 1) loses precision
     s = x * x
     near = x * (1.0 + s * (-0.33333333 + s * (0.13333333 - s * 0.053968254)))
@@ -41,12 +44,12 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def load(ptr, mask):  # type: ignore[no-untyped-def]
+def load(ptr, mask):
     return tl.load(ptr, mask=mask, other=0.0).to(tl.float32)
 
 
 @triton.jit
-def _store(ptr, gradient, live, inside):  # type: ignore[no-untyped-def]
+def _store(ptr, gradient, live, inside):
     tl.store(ptr, tl.where(live, gradient, 0.0), mask=inside)
 
 
@@ -54,7 +57,7 @@ def _store(ptr, gradient, live, inside):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _lstm(z, H: tl.constexpr, live, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _lstm(z, H: tl.constexpr, live, PARTS: tl.constexpr):
     COUPLED: tl.constexpr = PARTS & 16 > 0
     i = sigmoid(load(z, live))
     f = 1.0 - i if COUPLED else sigmoid(load(z + H, live))
@@ -68,20 +71,18 @@ def _lstm(z, H: tl.constexpr, live, PARTS: tl.constexpr):  # type: ignore[no-unt
 
 
 @triton.jit
-def _lstm_output(r, c, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _lstm_output(r, c, PARTS: tl.constexpr):
     return r[4] * tanh(c)
 
 
 @triton.jit
-def _lstm_slope(r, c, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _lstm_slope(r, c, PARTS: tl.constexpr):
     tanh_c = tanh(c)
     return r[4] * (1.0 - tanh_c * tanh_c)
 
 
 @triton.jit
-def _store_lstm(  # type: ignore[no-untyped-def]
-    dz, r, c_prev, c, dh, dc, H: tl.constexpr, live, inside, PARTS: tl.constexpr
-):
+def _store_lstm(dz, r, c_prev, c, dh, dc, H: tl.constexpr, live, inside, PARTS: tl.constexpr):
     COUPLED: tl.constexpr = PARTS & 16 > 0
     f, _, i, content, o = r
     d_f = dc * c_prev * f * (1.0 - f)
@@ -101,37 +102,35 @@ def _store_lstm(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _memory(r, c, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _memory(r, c, PARTS: tl.constexpr):
     return c
 
 
 @triton.jit
-def _one(r, c, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _one(r, c, PARTS: tl.constexpr):
     return tl.full(c.shape, 1.0, tl.float32)
 
 
 @triton.jit
-def _mingru(z, H: tl.constexpr, live, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _mingru(z, H: tl.constexpr, live, PARTS: tl.constexpr):
     i, content = sigmoid(load(z, live)), load(z + H, live)
     return 1.0 - i, i * content, i, content
 
 
 @triton.jit
-def _store_mingru(  # type: ignore[no-untyped-def]
-    dz, r, c_prev, c, dh, dc, H: tl.constexpr, live, inside, PARTS: tl.constexpr
-):
+def _store_mingru(dz, r, c_prev, c, dh, dc, H: tl.constexpr, live, inside, PARTS: tl.constexpr):
     f, _, i, content = r
     _store(dz, dc * (content - c_prev) * i * f, live, inside)
     _store(dz + H, dc * i, live, inside)
 
 
 @triton.jit
-def _log_sigmoid(x):  # type: ignore[no-untyped-def]
+def _log_sigmoid(x):
     return tl.minimum(x, 0.0) - tl.log(1.0 + tl.exp(-tl.abs(x)))
 
 
 @triton.jit
-def _minlstm(z, H: tl.constexpr, live, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _minlstm(z, H: tl.constexpr, live, PARTS: tl.constexpr):
     z_f, z_i, content = load(z, live), load(z + H, live), load(z + 2 * H, live)
     more = _log_sigmoid(z_f) - _log_sigmoid(z_i)  # log(f_t / i_t)
     i = sigmoid(-more)
@@ -139,9 +138,7 @@ def _minlstm(z, H: tl.constexpr, live, PARTS: tl.constexpr):  # type: ignore[no-
 
 
 @triton.jit
-def _store_minlstm(  # type: ignore[no-untyped-def]
-    dz, r, c_prev, c, dh, dc, H: tl.constexpr, live, inside, PARTS: tl.constexpr
-):
+def _store_minlstm(dz, r, c_prev, c, dh, dc, H: tl.constexpr, live, inside, PARTS: tl.constexpr):
     f, _, i, content, z_f, z_i = r
     slope = dc * (c_prev - content) * f * i  # the gradient of log(f_t / i_t)
     _store(dz, slope * sigmoid(-z_f), live, inside)
@@ -150,14 +147,12 @@ def _store_minlstm(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _scan(z, H: tl.constexpr, live, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _scan(z, H: tl.constexpr, live, PARTS: tl.constexpr):
     return (load(z, live),)
 
 
 @triton.jit
-def _store_scan(  # type: ignore[no-untyped-def]
-    dz, r, c_prev, c, dh, dc, H: tl.constexpr, live, inside, PARTS: tl.constexpr
-):
+def _store_scan(dz, r, c_prev, c, dh, dc, H: tl.constexpr, live, inside, PARTS: tl.constexpr):
     _store(dz, dc * c_prev, live, inside)
 
 
@@ -165,25 +160,23 @@ def _store_scan(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _qrnn(z, H: tl.constexpr, live, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _qrnn(z, H: tl.constexpr, live, PARTS: tl.constexpr):
     content, f, o = tanh(load(z, live)), sigmoid(load(z + H, live)), sigmoid(load(z + 2 * H, live))
     return f, (1.0 - f) * content, content, o
 
 
 @triton.jit
-def _qrnn_output(r, c, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _qrnn_output(r, c, PARTS: tl.constexpr):
     return r[3] * c
 
 
 @triton.jit
-def _qrnn_slope(r, c, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _qrnn_slope(r, c, PARTS: tl.constexpr):
     return r[3]
 
 
 @triton.jit
-def _store_qrnn(  # type: ignore[no-untyped-def]
-    dz, r, c_prev, c, dh, dc, H: tl.constexpr, live, inside, PARTS: tl.constexpr
-):
+def _store_qrnn(dz, r, c_prev, c, dh, dc, H: tl.constexpr, live, inside, PARTS: tl.constexpr):
     f, _, content, o = r
     _store(dz, dc * (1.0 - f) * (1.0 - content * content), live, inside)
     _store(dz + H, dc * (c_prev - content) * f * (1.0 - f), live, inside)

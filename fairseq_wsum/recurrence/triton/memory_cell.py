@@ -22,9 +22,11 @@ The equations of a cell are arguments of the kernels: see `triton.cells`.
 Shapes: z is T x B x R*H, with R rows; all other tensors are T x B x H or B x H.
 """
 
+# Triton gives the arguments of its functions their types.
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,20 +47,20 @@ RUN_TIME_VALUES = ("T", "B", "length", "chunks")
 
 
 @triton.jit
-def _after(f, u, f_next, u_next):  # type: ignore[no-untyped-def]
+def _after(f, u, f_next, u_next):
     """Join c -> u + f c and the step after it, for an associative scan."""
     return f * f_next, u_next + f_next * u
 
 
 @triton.jit
-def _last_row(values, STEPS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _last_row(values, STEPS: tl.constexpr):
     """The last of STEPS rows: STEPS x BLOCK -> BLOCK."""
     rows = tl.arange(0, STEPS)[:, None]
     return tl.sum(tl.where(rows == STEPS - 1, values, 0.0), 0)
 
 
 @triton.jit
-def _store_totals(totals_ptr, start, n, units, f, u, H: tl.constexpr):  # type: ignore[no-untyped-def]
+def _store_totals(totals_ptr, start, n, units, f, u, H: tl.constexpr):
     """Store (f, u) of a chunk: chunks x B x 2 x H."""
     # `start` is the place of unit n in chunks x B x H. What precedes its row is twice as long here.
     place = 2 * (start - n) + n
@@ -67,9 +69,7 @@ def _store_totals(totals_ptr, start, n, units, f, u, H: tl.constexpr):  # type: 
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
-def _between(  # type: ignore[no-untyped-def]
-    totals_ptr, start_ptr, out_ptr, B, chunks, H: tl.constexpr, BLOCK: tl.constexpr
-):
+def _between(totals_ptr, start_ptr, out_ptr, B, chunks, H: tl.constexpr, BLOCK: tl.constexpr):
     """The value before each chunk, from (f, u): chunks x B x 2 x H -> chunks x B x H."""
     b = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -84,14 +84,14 @@ def _between(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _factors(z, H: tl.constexpr, live, ACTIVATE: tl.constexpr, PARTS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _factors(z, H: tl.constexpr, live, ACTIVATE: tl.constexpr, PARTS: tl.constexpr):
     """f_t, 1 where `live` is False, and the activated rows."""
     r = ACTIVATE(z, H, live, PARTS)
     return tl.where(live, r[0], 1.0), r
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
-def _forward(  # type: ignore[no-untyped-def]
+def _forward(
     start_ptr, totals_ptr, z_ptr, u_ptr, padding_ptr, y_ptr, c_n_ptr, cells_ptr,
     T, B, length, H: tl.constexpr, R: tl.constexpr,
     ACTIVATE: tl.constexpr, OUTPUT: tl.constexpr, PARTS: tl.constexpr,
@@ -142,7 +142,7 @@ def _forward(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
-def _backward(  # type: ignore[no-untyped-def]
+def _backward(
     start_ptr, totals_ptr, z_ptr, c_0_ptr, padding_ptr, cells_ptr, dy_ptr, dz_ptr, du_ptr, dc_0_ptr,
     T, B, length, H: tl.constexpr, R: tl.constexpr,
     ACTIVATE: tl.constexpr, SLOPE: tl.constexpr, STORE_GRADIENTS: tl.constexpr,
@@ -244,15 +244,13 @@ SHORTEST_CHUNK = 128  # steps
 def plan_for(time: int, batch: int, units: int) -> Plan:
     """The plan for a batch of this size."""
     plan = Plan()
-    block = min(plan.block, 1 << (units - 1).bit_length())
-    programs = batch * math.ceil(units / block)
+    block = min(plan.block, triton.next_power_of_2(units))
+    programs = batch * triton.cdiv(units, block)
     chunks = 1
     if programs < FEW_PROGRAMS:
-        chunks = min(math.ceil(ENOUGH_PROGRAMS / programs), max(1, time // SHORTEST_CHUNK))
-        chunks = math.ceil(time / math.ceil(time / chunks))  # avoid empty chunks
-    if time == 1:
-        return plan._replace(steps=1, block=block)
-    return plan._replace(block=block, chunks=chunks)
+        chunks = min(triton.cdiv(ENOUGH_PROGRAMS, programs), max(1, time // SHORTEST_CHUNK))
+        chunks = triton.cdiv(time, triton.cdiv(time, chunks))  # avoid empty chunks
+    return Plan(1 if time == 1 else plan.steps, block, chunks)
 
 
 def _in_chunks(
@@ -278,8 +276,8 @@ def _in_chunks(
         return
     batch, units = start.shape
     plan = plan or plan_for(time, batch, units)
-    tiles = (batch, math.ceil(units / plan.block))
-    sizes = (time, batch, math.ceil(time / plan.chunks), units)
+    tiles = (batch, triton.cdiv(units, plan.block))
+    sizes = (time, batch, triton.cdiv(time, plan.chunks), units)
     options |= dict(STEPS=plan.steps, BLOCK=plan.block)
     launch: Callable[..., Any] = kernel[(*tiles, plan.chunks)]
     with torch.cuda.device_of(start):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import triton
 from torch import Tensor
 
 from ...cells.rows import adjacent_hidden
@@ -84,7 +84,7 @@ def _launch(
     # full float32, like torch's matrix products by default. torch.backends.cuda.matmul.allow_tf32,
     # which changes torch's, is not read.
     options["PRECISION"] = "ieee"
-    grid = (math.ceil(batch / tiling.sequences), math.ceil(units / tiling.units))
+    grid = (triton.cdiv(batch, tiling.sequences), triton.cdiv(units, tiling.units))
     run: Callable[..., Any] = kernel[grid]
     with torch.cuda.device_of(tensors[0]):
         if tiling.together:

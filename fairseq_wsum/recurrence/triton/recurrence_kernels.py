@@ -19,6 +19,9 @@ Shapes: z is T x B x R*H, with the rows of the cell in the order i f c o; w is Q
 rows that depend on h_{t-1}; all other tensors are T x B x H or B x H.
 """
 
+# Triton gives the arguments of its functions their types.
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 import triton
@@ -31,14 +34,14 @@ RUN_TIME_VALUES = ("T", "B", "first", "last")
 
 
 @triton.jit
-def _arrive(counter_ptr):  # type: ignore[no-untyped-def]
+def _arrive(counter_ptr):
     """Signal the other programs that this program has written its tile of a step."""
     tl.debug_barrier()
     tl.atomic_add(counter_ptr, 1, sem="release")
 
 
 @triton.jit
-def _wait(counter_ptr, target):  # type: ignore[no-untyped-def]
+def _wait(counter_ptr, target):
     """Wait until `_arrive` has been called `target` times since the launch.
 
     The acquire semantics make the other programs' writes visible here, even if the L1 cache of this
@@ -50,13 +53,13 @@ def _wait(counter_ptr, target):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _from_others(ptr, mask):  # type: ignore[no-untyped-def]
+def _from_others(ptr, mask):
     """Load what other programs have just written, bypassing the L1 cache for 16-byte accesses."""
     return tl.load(ptr, mask=mask, other=0.0, cache_modifier=".cg")
 
 
 @triton.jit
-def _row(z, X: tl.constexpr, H: tl.constexpr, tile, BM: tl.constexpr, BN: tl.constexpr):  # type: ignore[no-untyped-def]
+def _row(z, X: tl.constexpr, H: tl.constexpr, tile, BM: tl.constexpr, BN: tl.constexpr):
     """Row X of the pre-activations from x_t, or zeros if the cell does not have it."""
     sums = tl.zeros((BM, BN), tl.float32)
     if X >= 0:
@@ -65,7 +68,7 @@ def _row(z, X: tl.constexpr, H: tl.constexpr, tile, BM: tl.constexpr, BN: tl.con
 
 
 @triton.jit
-def _gate(row, live, ACTIVATED: tl.constexpr):  # type: ignore[no-untyped-def]
+def _gate(row, live, ACTIVATED: tl.constexpr):
     """A gate from what was saved; where `live` is False, it has no meaning."""
     gate = load(row, live)
     if not ACTIVATED:
@@ -74,7 +77,7 @@ def _gate(row, live, ACTIVATED: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _add_product(  # type: ignore[no-untyped-def]
+def _add_product(
     sums, h, w_ptr, ROW: tl.constexpr, H: tl.constexpr, there, PRECISION: tl.constexpr
 ):
     """Add h w to `sums`, where w is row ROW of W_*h, if the cell has that row."""
@@ -85,7 +88,7 @@ def _add_product(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _add_hidden(  # type: ignore[no-untyped-def]
+def _add_hidden(
     z_i, z_f, z_c, z_o, h_ptr, w_ptr,
     H_I: tl.constexpr, H_F: tl.constexpr, H_C: tl.constexpr, H_O: tl.constexpr,
     H: tl.constexpr, m, n, sequences, units, BK: tl.constexpr, PRECISION: tl.constexpr,
@@ -105,7 +108,7 @@ def _add_hidden(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _add_rows(  # type: ignore[no-untyped-def]
+def _add_rows(
     dh, dz_ptr, w_ptr, ROWS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, m, n, sequences, units,
     BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -122,7 +125,7 @@ def _add_rows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
-def forward(  # type: ignore[no-untyped-def]
+def forward(
     z_ptr, w_ptr, h_ptr, c_ptr, padding_ptr, y_ptr, saved_ptr, cells_ptr, states_ptr, counter_ptr,
     T, B, first, last, H: tl.constexpr,
     X_I: tl.constexpr, X_F: tl.constexpr, X_C: tl.constexpr, X_O: tl.constexpr,
@@ -204,7 +207,7 @@ def forward(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=RUN_TIME_VALUES)
-def backward(  # type: ignore[no-untyped-def]
+def backward(
     w_ptr, c_0_ptr, padding_ptr, saved_ptr, cells_ptr, dy_ptr, dh_ptr, dc_ptr, dz_ptr, counter_ptr,
     T, B, first, last, H: tl.constexpr,
     X_I: tl.constexpr, X_F: tl.constexpr, X_C: tl.constexpr, X_O: tl.constexpr,

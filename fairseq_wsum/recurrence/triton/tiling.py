@@ -69,5 +69,4 @@ def processors_of(device: torch.device) -> int:
     """The number of multiprocessors of a GPU; 0 for another device."""
     if device.type != "cuda":
         return 0  # the interpreter runs programs sequentially, so they cannot wait for each other
-    count: int = torch.cuda.get_device_properties(device).multi_processor_count
-    return count
+    return torch.cuda.get_device_properties(device).multi_processor_count
