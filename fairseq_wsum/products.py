@@ -94,6 +94,7 @@ def linear(module: nn.Module, x: Tensor, copy: ForFewRows | None = None) -> Tens
     """
     hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
     changed = "forward" in vars(module) or any(getattr(module, name) for name in hooks)
+    changed = changed or nn.modules.module._has_any_global_hook()
     if type(module) is nn.Linear and not changed:
         return product(x, module.weight, module.bias, copy)
     return module(x)

@@ -1,6 +1,7 @@
 """fairseq's beam search on candidates, against its search over the whole vocabulary."""
 
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -211,6 +212,20 @@ def test_after_a_search_every_sentence_has_its_own_source_again() -> None:
     with pytest.raises(AssertionError):  # min_len > max_len
         build([model], beam=3, min_len=20).generate([model], sample)
     assert torch.equal(model(src, lengths, previous)[0], before)
+
+
+def test_threads_can_share_a_model() -> None:
+    model = transformer_models.make_model().eval()
+    src, lengths, _ = make_batch(LENGTHS)
+    parts = [{"src_tokens": src[:n], "src_lengths": lengths[:n]} for n in (1, 2, 3)] * 4
+
+    def translated(part):
+        return build([model], beam=3).generate([model], {"net_input": part})
+
+    expected = [*map(translated, parts)]
+    with ThreadPoolExecutor(3) as pool:
+        for one, other in zip(pool.map(translated, parts), expected, strict=True):
+            assert_same((other, one), attention=False)
 
 
 def test_a_translation_is_the_same_with_a_copy_of_the_output_matrix(monkeypatch) -> None:

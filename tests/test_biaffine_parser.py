@@ -296,6 +296,10 @@ def test_the_best_tree_is_the_best_of_all_trees(words, favoured) -> None:
         assert total(best_tree(scores)) == pytest.approx(max(map(total, trees)))
 
 
+def test_scores_of_a_model_that_diverged_give_some_tree() -> None:
+    assert is_tree(tuple(best_tree(np.full((5, 5), np.nan))))
+
+
 def test_what_is_a_tree() -> None:
     for heads in itertools.product(range(4), repeat=3):
         assert (why_no_tree(heads) is None) == is_tree(heads)

@@ -41,6 +41,12 @@ def test_a_language_model_rejects_another_dictionary(arch) -> None:
         make(OTHER).load_state_dict(weights)
 
 
+def test_weights_are_loaded_into_a_model_made_without_memory() -> None:
+    weights, model = make_model(TASK).state_dict(), make_model(TASK)
+    model.to("meta").to_empty(device="cpu").load_state_dict(weights)
+    assert torch.equal(model.state_dict()["encoder.words"], weights["encoder.words"])
+
+
 KEPT = {
     "half": lambda entries: entries[0].half(),
     "bfloat16": lambda entries: entries[0].bfloat16(),

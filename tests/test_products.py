@@ -158,6 +158,9 @@ def test_hooks_of_a_linear_map_run(onednn) -> None:
     patched = torch.nn.Linear(5, 7)
     patched.forward = lambda x: torch.zeros(9, 7)
     assert products.linear(patched, x).eq(0).all()
+    seen = torch.nn.modules.module.register_module_forward_hook(lambda *_: torch.zeros(9, 7))
+    assert products.linear(torch.nn.Linear(5, 7), x).eq(0).all()
+    seen.remove()
 
 
 # Products of few rows with a matrix that does not change

@@ -20,6 +20,7 @@ from text_corpora import made_up
 from translation_corpus import TINY
 
 from fairseq_wsum import cli
+from fairseq_wsum.checkpoint_files import read
 from fairseq_wsum.weights import reconstruction_error
 from fairseq_wsum.weights.reader import Reader
 from fairseq_wsum.weights.vocabulary import Vocabulary
@@ -244,16 +245,20 @@ def test_targets_are_those_that_were_given(models, tmp_path) -> None:
         assert "".join(single["0/target"][:-1]).replace("▁", "").startswith("der")
 
 
-def test_the_dictionaries_are_enough_with_the_names_of_the_languages(
-    models, prepared, tmp_path
-) -> None:
+def test_the_dictionaries_are_enough(models, prepared, tmp_path, capsys) -> None:
     for name in ("dict.en.txt", "dict.de.txt", "spm.model"):
         shutil.copy(prepared / name, tmp_path)
-    languages = ["--source-lang", "en", "--target-lang", "de"]
-    text = ["--sentence", SENTENCE, "--arrays"]
-    main(models["half"], *text, tmp_path / "a.npz", "--data", tmp_path, *languages)
+    state = read(models["half"])
+    state["cfg"]["task"] |= {"source_lang": None, "target_lang": None}
+    torch.save(state, old := tmp_path / "of fairseq alone.pt")
+    text = ["--sentence", SENTENCE, "--data", tmp_path, "--arrays"]
+    message = "dictionaries are found by --data, --source-lang and --target-lang"
+    assert message in fails(capsys, old, *text, tmp_path / "none.npz")
+    main(old, *text, tmp_path / "a.npz", "--source-lang", "en", "--target-lang", "de")
     main(models["half"], *text, tmp_path / "b.npz")
-    assert same_arrays(tmp_path / "a.npz", tmp_path / "b.npz")
+    main(models["half"], *text[:2], *text[4:], tmp_path / "c.npz")
+    for name in ("a.npz", "b.npz"):
+        assert same_arrays(tmp_path / name, tmp_path / "c.npz")
 
 
 def same_arrays(one: Path, other: Path) -> bool:
@@ -408,10 +413,11 @@ ONE = f"{PAGE} --sentence a "
         ("half", ONE + "--tags {}/empty", "--tags {}/empty has 0 lines for 1 sentences"),
         ("half", ONE + "--tags {}/two", "--tags {}/two has 2 lines for 1 sentences"),
         ("half", "--tables {}/new --sentence a --tags {}/tags", "sentence 1 has 2 tags; give one"),
-        ("half", ONE + "--data {}/none", "'{}/none'; dictionaries are found by --data"),
-        ("half", ONE + "--data {}/dict", "found by --data, --source-lang and --target-lang"),
+        ("half", ONE + "--data {}/none", "{}/none/dict.en.txt'; dictionaries are found by --data"),
+        ("half", ONE + "--data {}/dict", "/dict.de.txt'; dictionaries are found by --data"),
         ("half", ONE + "--user-dir {}/none", "{}/none"),
         ("half", ONE + "--bpe-model {}/none", "{}/none not found"),
+        ("lm", ONE + "--bpe-model {}/none", "none: no dictionary of the model has subwords"),
         ("half", ONE + "--carry-state", "--carry-state: this model does not carry a state"),
         ("lm", ONE + "--target-sentence b", "this model has no --target-sentence and no"),
         ("none", ONE, "(wsum_lstm) is a WsumLSTM with a memory cell, so there are no weights"),

@@ -76,6 +76,8 @@ class Reader:
             side: Vocabulary(dictionary, folder, bpe_model)
             for side, dictionary in dictionaries.items()
         }
+        if bpe_model is not None and not any(one.bpe for one in self.vocabularies.values()):
+            raise ValueError(f"--bpe-model {bpe_model}: no dictionary of the model has subwords")
         begins_with_bos = getattr(cfg.task, "add_bos_token", False)
         words = self.task.source_dictionary
         self._first = words.bos() if begins_with_bos else words.eos()  # that a decoder reads
@@ -134,13 +136,20 @@ class Reader:
                 before.
 
         Raises:
-            ValueError: `carry_state` for a model that carries no state.
+            ValueError: `carry_state` for a model that carries no state, or a sentence that is
+                longer than the model's positional embeddings.
         """
         if carry_state and not getattr(self.model, "carries_state", False):
             raise ValueError("--carry-state: this model does not carry a state")
         given = {"carried_state": CarriedState()} if carry_state else {}
         for sides in lines:
-            yield self._sentence(sides, given)
+            try:
+                sentence = self._sentence(sides, given)
+            except IndexError as error:  # of learned positional embeddings
+                raise ValueError(
+                    "a sentence has more tokens than the model has positions"
+                ) from error
+            yield sentence
 
     def _sentence(self, sides: Sides, given: dict[str, CarriedState]) -> Sentence:
         source, target = sides.get("encoder"), sides.get("decoder")
@@ -183,12 +192,7 @@ class Reader:
             for layer, own in zip(self.layers, calls, strict=True):
                 hook = layer.module.register_forward_pre_hook(_recorder(own), with_kwargs=True)
                 hooks.enter_context(hook)
-            try:
-                return calls, self.model(*inputs, **given)
-            except IndexError as error:  # of learned positional embeddings
-                raise ValueError(
-                    "a sentence has more tokens than the model has positions"
-                ) from error
+            return calls, self.model(*inputs, **given)
 
     def _views(self, calls: list[list[Call]], texts: dict[str, Text]) -> tuple[View, ...]:
         views: list[View] = []

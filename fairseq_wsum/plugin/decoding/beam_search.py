@@ -14,7 +14,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,6 +35,18 @@ from .candidates import candidates
 VARIABLE = "FAIRSEQ_WSUM_SEARCH"
 
 logger = logging.getLogger(__name__)
+_searching = threading.RLock()
+
+
+def _alone(generate: Callable[..., Any]) -> Callable[..., Any]:
+    """One search at a time, as `share_sources` changes models, which threads may share."""
+
+    @functools.wraps(generate)
+    def generate_alone(*args: Any, **named: Any) -> Any:
+        with _searching:
+            return generate(*args, **named)
+
+    return generate_alone
 
 
 class CandidateEnsemble(EnsembleModelWithAlignment):
@@ -150,6 +163,7 @@ class CandidateGenerator(SequenceGenerator):
         self.search = CandidateSearch(tgt_dict, self.model)
         self.vocab_size = min(first + 2 * self.beam_size, len(tgt_dict))
 
+    @_alone
     def generate(self, models: Any, sample: dict[str, Any], **named: Any) -> Any:
         source = sample["net_input"].get("src_tokens")
         if source is None or len(source) > 1:  # a sentence alone is slower with it
@@ -232,6 +246,7 @@ def apply() -> None:
         return build_generator(self, models, args, _KINDS[type(generator)], given, **named)
 
     FairseqTask.build_generator = build_fast_generator
+    SequenceGenerator.generate = _alone(SequenceGenerator.generate)
 
 
 @functools.cache  # once in a program for each reason

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -22,11 +22,11 @@ def remember_words(module: nn.Module, **others: Dictionary | None) -> None:
         module: the module; the buffer of its `dictionary` is `words`.
         others: further dictionaries by the name of a buffer, such as that of relations.
     """
-    known = {"words": module.dictionary, **others}
-    names = [name for name, one in known.items() if one is not None]
-    for name in names:
-        module.register_buffer(name, fingerprint(known[name]))
-    module.register_load_state_dict_pre_hook(partial(_check, names))
+    given = {"words": module.dictionary, **others}
+    known = {name: fingerprint(one) for name, one in given.items() if one is not None}
+    for name, digits in known.items():
+        module.register_buffer(name, digits.clone())  # `to_empty` may erase it
+    module.register_load_state_dict_pre_hook(partial(_check, known))
 
 
 def fingerprint(dictionary: Any) -> Tensor:
@@ -36,10 +36,9 @@ def fingerprint(dictionary: Any) -> Tensor:
 
 
 def _check(
-    names: Sequence[str], module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
+    known: Mapping[str, Tensor], _: nn.Module, state_dict: dict[str, Any], prefix: str, *__: object
 ) -> None:
-    for name in names:
-        own = getattr(module, name).to("cpu", torch.float32).round()
+    for name, own in known.items():
         # weights from elsewhere may have no entry; averages may be rounded
         stored = state_dict.get(prefix + name, own).to("cpu", torch.float32).round()
         if not torch.equal(stored, own):
@@ -50,4 +49,4 @@ def _check(
                 "text for a language model: fairseq-preprocess --only-source --srcdict FILE; a "
                 "treebank or questions: copy the model's dict*.txt into the prepared folder)"
             )
-        state_dict[prefix + name] = own
+        state_dict[prefix + name] = own.clone()

@@ -22,7 +22,8 @@ def best_tree(scores: np.ndarray) -> list[int]:
     """
     from ufal.chu_liu_edmonds import chu_liu_edmonds
 
-    scores = np.array(scores, dtype=np.float64)
+    # in a training that diverges they are NaN, which fairseq reports after the validation
+    scores = np.nan_to_num(np.array(scores, dtype=np.float64), nan=0.0, neginf=-np.inf)
     np.fill_diagonal(scores, -np.inf)
     words = scores[1:]
     finite = words[np.isfinite(words)]
