@@ -83,9 +83,8 @@ def prepare(runs: Sequence[Run]) -> None:
             path.open("wb") as log,
             ThreadPoolExecutor(1) as pool,
         ):
-            made = pool.submit(recipes.call, run.command(prepare=True), log, file)
             try:
-                status = made.result()
+                status = pool.submit(recipes.call, run.command(prepare=True), log, file).result()
             except BaseException:
                 recipes.stop()
                 raise
