@@ -95,14 +95,17 @@ def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(w
         assert at_end and left.read() == b""
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["usual", "in-another-thread"])
 def test_an_interrupt_while_a_recipe_starts_leaves_nothing_running(
-    write_study, monkeypatch
+    elsewhere, write_study, monkeypatch
 ) -> None:
+    """In another thread it does not end a wait of the main thread, as just before such a wait."""
     file, started = write_study(), []
     (file.parent / "recipe.sh").write_text("#!/bin/sh\nexec sleep 900\n")
 
     def interrupted(*given, **named):
         started.append(subprocess_popen(*given, **named))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.5)  # the interrupt comes here, or in the main thread
         return started[0]
@@ -111,8 +114,11 @@ def test_an_interrupt_while_a_recipe_starts_leaves_nothing_running(
     monkeypatch.setattr(subprocess, "Popen", interrupted)
     # what a shell starts in the background ignores it
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    if elsewhere:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with pytest.raises(KeyboardInterrupt):
         prepare(plan_of(file).runs)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGINT, before)
     assert started[0].wait(60) == -signal.SIGTERM
 

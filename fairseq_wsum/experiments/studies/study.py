@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import submitit
 
@@ -23,6 +23,8 @@ from ..program import UserError, handle_ends, say
 from .plan import Plan, Run, add_plan, read_plan
 from .record import LOCK, LOG, duration, last_lines, read_log, standing, state
 from .run import Recipes, default_jobs, execute, share
+
+T = TypeVar("T")
 
 DESCRIPTION = (
     "Train and score every model of a YAML file with every seed. Run it again to continue."
@@ -84,7 +86,8 @@ def prepare(runs: Sequence[Run]) -> None:
             ThreadPoolExecutor(1) as pool,
         ):
             try:
-                status = pool.submit(recipes.call, run.command(prepare=True), log, file).result()
+                made = pool.submit(recipes.call, run.command(prepare=True), log, file)
+                (status,) = ended([made])
             except BaseException:
                 recipes.stop()
                 raise
@@ -111,12 +114,24 @@ def run_here(runs: Sequence[Run], jobs: int) -> None:
     recipes = Recipes()
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            for done in as_completed([pool.submit(do, run) for run in runs]):
-                done.result()
+            list(ended([pool.submit(do, run) for run in runs]))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             recipes.stop()
             raise
+
+
+def ended(futures: Collection[Future[T]]) -> Iterator[T]:
+    """The results of futures, as they end.
+
+    A signal that arrives just before Python begins to wait is handled after the wait, so no wait is
+    long.
+    """
+    left = set(futures)
+    while left:
+        done, left = wait(left, timeout=1, return_when=FIRST_COMPLETED)
+        for one in done:
+            yield one.result()
 
 
 # Slurm
