@@ -15,7 +15,7 @@ from .corpora.reading import file_sha256
 from .corpora.translation import binarise
 from .program import UserError, folder, parse_data_first, script_parser
 from .text_files import lines_of, sha256, write_lines
-from .translating import add_options, direction, generate, read_generated
+from .translating import add_options, direction, generate, limits, read_generated
 
 DESCRIPTION = """\
 Translate the training text of DATA (a folder of prepare_multi30k.sh or prepare_translation.sh) with
@@ -102,6 +102,7 @@ def translate(
     expected = len(lines_of(args.data / "text" / f"train.{record['source_lang']}"))
     printed, log = partial / "generate.txt", partial / "generate.log"
     print(f"translating {expected:,} sentences; the progress is in {log}", flush=True)
-    options = [*options, "--gen-subset", "train", "--lenpen", str(args.lenpen)]
+    options = [*limits(args.checkpoints), *options, "--gen-subset", "train"]
+    options += ["--lenpen", str(args.lenpen)]
     generate(args, record, args.checkpoints, options, printed, log)
     return read_generated(printed, "H", expected)

@@ -17,7 +17,7 @@ from .corpora.folder import PACKAGES, read_translation_record
 from .corpora.published import FORMS
 from .program import UserError, folder, parse_data_first, say, script_parser, versions
 from .text_files import language_of, lines_of, write_lines
-from .translating import add_options, direction, generate, read_generated
+from .translating import add_options, direction, generate, limits, read_generated
 from .translation_scores import both_ways, detokenised, replace_unknown
 
 DESCRIPTION = """\
@@ -64,7 +64,7 @@ def main(given: list[str]) -> None:
         source, target = direction(model, record)
         record |= {"source_lang": source, "target_lang": target}
         _check_references(args.data, args.subset, target)
-        results = []
+        fitting, results = limits(model), []
         for penalty in args.lenpen:
             say(
                 f"translating {args.subset} from {source} to {target} with "
@@ -75,7 +75,7 @@ def main(given: list[str]) -> None:
             if args.replace_unk:
                 # fairseq's own --replace-unk does not work
                 words += ["--print-alignment", "hard"]
-            generate(args, record, model, [*options, *words], printed, log)
+            generate(args, record, model, [*fitting, *options, *words], printed, log)
             results.append(_figures(args, record, penalty, printed))
         best = _write(args, options, record, results, averaged, work)
         models = {Path(path).resolve() for path in model.split(":")}

@@ -222,12 +222,13 @@ def check_paths(args: argparse.Namespace, options: list[str]) -> None:
     fairseq reads the training text of DATA:MORE from a folder per epoch, but the dictionaries and
     the other texts from the first: in a folder with other dictionaries it would read other words.
     """
-    first, *more = map(Path, args.data.split(":"))
-    if missing := [name for name in args.data.split(":") if not name or not Path(name).is_dir()]:
+    names = args.data.split(":")
+    if missing := [name for name in names if not name or not Path(name).is_dir()]:
         raise UserError(
             f"no data folder {missing[0]} (a ':' ends a path); make it with scripts/prepare_*.sh "
             "or fairseq-preprocess"
         )
+    first, *more = map(Path, names)
     for folder in more:
         for words in folder.glob("dict*.txt"):
             same = first / words.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,7 @@ def direction(checkpoints: str, data: Mapping[str, str]) -> tuple[str, str]:
     Raises:
         UserError: the models translate in two directions.
     """
-    found: set[tuple[str, str]] = set()
-    for path in checkpoints.split(":"):
-        with suppress(Exception):  # a damaged file can raise anything; fairseq reports it
-            if (pair := languages(task_options(read(Path(path), mmap=True)))) is not None:
-                found.add(pair)
+    found = {pair for options in _tasks(checkpoints) if (pair := languages(options)) is not None}
     if len(found) > 1:
         raise UserError(f"--checkpoints {checkpoints}: the models translate in two directions")
     return found.pop() if found else (data["source_lang"], data["target_lang"])
@@ -55,13 +51,18 @@ def limits(checkpoints: str) -> list[str]:
     Args:
         checkpoints: the files of the models, separated by ':'.
     """
-    found = []
-    with suppress(Exception):  # as above
-        given = [task_options(read(Path(path), mmap=True)) for path in checkpoints.split(":")]
-        for name in ("source", "target"):
-            shortest = min(int(one[f"max_{name}_positions"]) for one in given)
-            found += [f"--max-{name}-positions", str(shortest)]
+    tasks, found = [*_tasks(checkpoints)], []
+    for name in ("source", "target"):
+        given = [n for options in tasks if (n := options.get(f"max_{name}_positions")) is not None]
+        found += [f"--max-{name}-positions", str(min(given))] if given else []
     return found
+
+
+def _tasks(checkpoints: str) -> Iterator[Mapping[str, Any]]:
+    """The options of the models' tasks."""
+    for path in checkpoints.split(":"):
+        with suppress(Exception):  # a damaged file can raise anything; fairseq reports it
+            yield task_options(read(Path(path), mmap=True))
 
 
 def generate(
@@ -85,7 +86,7 @@ def generate(
     Raises:
         UserError: the text has a sentence that is longer than the models accept.
     """
-    options = [*limits(checkpoints), *options, "--path", checkpoints]
+    options = [*options, "--path", checkpoints]
     words = ["--batch-size", str(args.batch_size), "--beam", str(args.beam)]
     words += ["--source-lang", prepared["source_lang"], "--target-lang", prepared["target_lang"]]
     # fairseq's default multiple would drop the last sentences
