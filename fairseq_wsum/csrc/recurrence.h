@@ -90,7 +90,7 @@ void recurrence(const Recurrence& p) {
         const Team team(p, sizeof(Op));
         const Range mine = share(B, team.rank, team.size);
         for (int64_t b = mine.from; b < mine.to; ++b) {
-            // products multiply what follows the numbers of a row by zero, so it must be finite
+            // a product reads rows up to their pitch and multiplies the rest by zero: no NaN there
             clear_row(h_even.get() + b * at.pitch_p, at.pitch_p);
             clear_row(h_odd.get() + b * at.pitch_p, at.pitch_p);
             if (projects) clear_row(unprojected.get() + b * at.pitch_h, at.pitch_h);
