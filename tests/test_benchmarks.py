@@ -12,8 +12,14 @@ from cpp_oracle import needs_kernels
 pytest.importorskip("fairseq")
 import decoding_steps
 import programs
+import tasks
 from decoding_steps import Batch, Search, Words, build
+from questions import write_questions
+from sentiment_trees import write_trees
 from systems import transformers
+from treebanks import write_treebank
+
+from fairseq_wsum.experiments.corpora import prepare
 
 
 def table_of(printed: str) -> list[dict[str, str]]:
@@ -84,6 +90,31 @@ def test_times_and_speeds_are_medians_without_the_warm_up(monkeypatch) -> None:
     log = "".join(f'| train_inner | {{"wps": "{rate}"}}\n' for rate in rates)
     monkeypatch.setattr(programs, "run", lambda command, system: log)
     assert programs.train("data", [programs.System("a")], 5, rounds=2, options=[]) == {"a": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "corpus", "write"),
+    [
+        ("parser", "treebank", write_treebank),
+        ("squad", "questions", write_questions),
+        ("sst", "sentiment", write_trees),
+    ],
+)
+def test_models_of_recipes_are_compared_with_the_first_cell(
+    recipe, corpus, write, tmp_path, capsys
+) -> None:
+    raw = write(tmp_path / "raw")
+    prepare.main([corpus, "--data", str(raw), "--out", str(tmp_path / "data")])
+    options = ["--cells", "no-gates", "no-srnn-hidden", "--batches", "1", "--rounds", "1"]
+    options += ["--labels", "5"] if recipe == "sst" else []  # an option of the recipe
+    tasks.main([recipe, str(tmp_path / "data"), *options])
+    rows = table_of(capsys.readouterr().out)
+    assert [row["model"] for row in rows] == ["no-gates", "no-srnn-hidden"]
+    for what in ("train", "predict"):
+        speed, peer = (float(row[f"{what}, words/s"].replace(",", "")) for row in rows[::-1])
+        ratio = float(rows[1][f"{what}, times no-gates"])
+        assert rows[0][f"{what}, times no-gates"] == "1.00"
+        assert ratio == pytest.approx(speed / peer, abs=0.02)
 
 
 def test_memory_is_the_peak() -> None:
