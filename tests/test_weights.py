@@ -140,7 +140,7 @@ def test_a_cell_without_memory_is_refused() -> None:
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_long_sequences_are_stable(reverse) -> None:
-    """150 steps, several blocks, with gates of zero and of one, against exact arithmetic."""
+    """150 steps, with gates of zero and of one, against exact arithmetic."""
     layer = WsumLSTM(2, 3, cell="no-srnn-hidden", bidirectional=reverse)
     with torch.no_grad():
         for parameter in layer.parameters():

@@ -23,12 +23,9 @@ import torch
 from torch import Tensor
 
 from ..recurrence.padding import zero_at_padding
-from ..transforms import without_autocast
 from .trace import Trace
 
 SHARE = 0.1  # of its first norm, below which the life of a step ends
-BLOCK = 64  # steps whose weights are held at the same time
-TINY = 1e-30  # squares below it count as zero: arithmetic with denormal numbers is slow
 
 
 class Lifetimes(NamedTuple):
@@ -70,29 +67,25 @@ def weights(trace: Trace, units: Sequence[int] | None = None) -> Tensor:
 
     Args:
         trace: a trace of one direction of one layer.
-        units: the hidden units to return, K of them; all by default. Allocates 2 T * T * B * K
-            numbers for a moment.
+        units: the hidden units to return, K of them; all by default.
     """
     i, f = (part if units is None else part[..., list(units)] for part in _gates(trace))
-    now, rows = torch.zeros_like(i), []
-    for t in range(len(i)):
-        now = now * f[t]
-        now[t] = i[t]
-        rows.append(now)
-    return _in_order(trace, torch.stack(rows))
+    found = i.new_zeros(len(i), *i.shape)
+    for t, w in enumerate(_weights(i, f)):
+        found[t, : t + 1] = w
+    return _in_order(trace, found)
 
 
 def norms(trace: Trace) -> Tensor:
     """The L2 norms of w^t_j over the hidden units, T x T x B.
 
-    A norm below 1e-15 sqrt(H) may be zero here. Allocates the result, in a backward direction
-    twice, and some 3 T * B * H further numbers.
+    Allocates the result, in a backward direction twice, and T * B * H further numbers.
     """
-    steps, batch = trace.cells.shape[:2]
-    found = trace.cells.new_zeros(batch, steps, steps)
-    for t, block in _squares(*_gates(trace)):
-        found[:, t : t + block.size(1), : block.size(2)] = block.sqrt_()
-    return _in_order(trace, found.permute(1, 2, 0))
+    i, f = _gates(trace)
+    found = i.new_zeros(len(i), *i.shape[:2])
+    for t, w in enumerate(_weights(i, f)):
+        found[t, : t + 1] = w.norm(dim=-1)
+    return _in_order(trace, found)
 
 
 def initial_shares(trace: Trace) -> Tensor:
@@ -105,8 +98,6 @@ def initial_shares(trace: Trace) -> Tensor:
 def lifetimes(trace: Trace, share: float = SHARE, later: Sequence[int] = ()) -> Lifetimes:
     """How long each step stays in memory: until its norm falls below a share of its first norm.
 
-    Allocates T * B * H numbers, not all norms. A norm below 1e-15 sqrt(H) may count as zero.
-
     Args:
         trace: a trace of one direction of one layer.
         share: the share, between 0 and 1.
@@ -117,44 +108,28 @@ def lifetimes(trace: Trace, share: float = SHARE, later: Sequence[int] = ()) -> 
     """
     if not 0 < share < 1:
         raise ValueError(f"share {share}: give a number between 0 and 1")
-    i, f = _gates(trace)
+    every = norms(trace)
+    shape, device = every.shape[1:], every.device
     found = Lifetimes(
-        torch.zeros(i.shape[:2], dtype=torch.long, device=i.device),
-        torch.zeros(i.shape[:2], dtype=torch.bool, device=i.device),
-        i.new_full((len(later), *i.shape[:2]), torch.nan),
+        torch.zeros(shape, dtype=torch.long, device=device),
+        torch.zeros(shape, dtype=torch.bool, device=device),
+        every.new_full((len(later), *shape), torch.nan),
     )
-    for b in range(i.size(1)):
-        steps = torch.arange(len(i), device=i.device)
+    for b in range(shape[1]):
+        steps = torch.arange(len(every), device=device)
         if trace.padding_mask is not None:  # without its steps, nothing changes for the others
-            mask = trace.padding_mask[:, b]
-            steps = steps[~(mask.flip(0) if trace.reverse else mask)]
-        one = _lifetimes(i[steps, b : b + 1], f[steps, b : b + 1], share, later)
-        for all, part in zip(found, one, strict=True):
-            all[..., steps, b] = part
-    return Lifetimes(*(x.flip(-2) if trace.reverse else x for x in found))
-
-
-def _lifetimes(i: Tensor, f: Tensor, share: float, later: Sequence[int]) -> Lifetimes:
-    """`lifetimes` of one sequence without padding, from its gates in order, T x 1 x H."""
-    steps = len(i)
-    first = i.new_zeros(steps)  # squared, as all norms here
-    kept = i.new_full((len(later), steps), torch.nan)
-    end = torch.full((steps,), steps, device=i.device)  # the first step that is below
-    order = torch.arange(steps, device=i.device)
-    for t, (block,) in _squares(i, f):
-        known = block.size(1)
-        at = order[t:known]
-        first[at] = block.diagonal(t)
-        limit = share**2 * first[:known]
-        below = (block < limit) | (limit == 0)  # what never enters the memory is not kept, either
-        below &= at[:, None] > order[:known]
-        end[:known] = torch.where(below.any(0), t + below.int().argmax(0), steps).minimum(
-            end[:known]
-        )
-        for of_k, k in zip(kept, later, strict=True):
-            j = order[max(t - k, 0) : max(known - k, 0)]
-            of_k[j] = (block[j + k - t, j] / first[j]).sqrt()
-    return Lifetimes(end - order - 1, end < steps, kept)
+            steps = steps[~trace.padding_mask[:, b]]
+        steps = steps.flip(0) if trace.reverse else steps
+        own = every[steps][:, steps, b]  # t x j, in the order of the direction
+        first, size = own.diagonal(), len(steps)
+        # what never enters the memory is not kept, either
+        below = ((own < share * first) | (first == 0)).tril(-1)
+        end = torch.where(below.any(0), below.int().argmax(0), size)  # the first step below
+        found.steps[steps, b] = end - torch.arange(size, device=device) - 1
+        found.complete[steps, b] = end < size
+        for kept, k in zip(found.kept, later, strict=True):
+            kept[steps[: max(size - k, 0)], b] = own.diagonal(-k) / first[: max(size - k, 0)]
+    return found
 
 
 def half_lives(forget_gates: Tensor) -> Tensor:
@@ -180,12 +155,7 @@ def rebuild(trace: Trace) -> Tensor:
     i, f = _gates(trace)
     g = trace.contents.detach()
     g = g.flip(0) if trace.reverse else g
-    now, sums = torch.zeros_like(i), []
-    for t in range(len(i)):
-        now[:t] *= f[t]
-        now[t] = i[t]
-        sums.append((now[: t + 1] * g[: t + 1]).sum(0))
-    total = torch.stack(sums)
+    total = torch.stack([(w * g[: len(w)]).sum(0) for w in _weights(i, f)])
     total = total.flip(0) if trace.reverse else total
     return zero_at_padding(total + initial_shares(trace) * trace.c_0.detach(), trace.padding_mask)
 
@@ -210,38 +180,16 @@ def _difference(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).detach().abs().max() / size)
 
 
-def _squares(i: Tensor, f: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """The squared norms of w^t_j in blocks of steps t, from gates in order, T x B x H.
+def _weights(i: Tensor, f: Tensor) -> Iterator[Tensor]:
+    """w^t_j for each t, j x B x H for all j up to t, from gates in order, T x B x H.
 
-    Within a block, the weights follow from each other step by step. The weight of an earlier step
-    is the one that it has at the end of the block before, times the gates since then, so its norm
-    is a scalar product, and those of a block are a matrix product.
-
-    Yields:
-        The first step of a block, and the squared norms, B x steps of the block x j, for all j up
-        to the end of the block.
+    Each step changes the values of the one before in place.
     """
-    i, f = (part.transpose(0, 1) ** 2 for part in (i, f))  # B x T x H
-    earlier = torch.zeros_like(i)  # (w^t_j)^2 at the end of the block before, by j
-    for t in range(0, i.size(1), BLOCK):
-        f_t = f[:, t : t + BLOCK]
-        size = f_t.size(1)
-        since = _without_tiny(f_t.cumprod(1))
-        block = i.new_zeros(i.size(0), size, t + size)
-        with without_autocast(i.device):
-            block[:, :, :t] = since @ earlier[:, :t].transpose(1, 2)
-        within = earlier[:, t : t + size]
-        for k in range(size):
-            within[:, :k] *= f_t[:, k : k + 1]
-            within[:, k] = i[:, t + k]
-            block[:, k, t : t + k + 1] = within[:, : k + 1].sum(-1)
-        earlier[:, :t] *= since[:, -1:]
-        _without_tiny(earlier[:, : t + size])
-        yield t, block
-
-
-def _without_tiny(x: Tensor) -> Tensor:
-    return x.masked_fill_(x < TINY, 0)
+    now = torch.zeros_like(i)
+    for t in range(len(i)):
+        now[:t] *= f[t]
+        now[t] = i[t]
+        yield now[: t + 1]
 
 
 def _gates(trace: Trace) -> tuple[Tensor, Tensor]:
