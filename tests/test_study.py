@@ -1,10 +1,10 @@
 """`fairseq-wsum study`: what it does, refuses and keeps."""
 
+import asyncio
 import os
 import re
-import threading
+import signal
 from datetime import datetime
-from unittest.mock import Mock
 
 import pytest
 import submitit
@@ -12,7 +12,6 @@ import torch
 from study_recipe import RECIPE, plan_of, run_study, task
 
 from fairseq_wsum import cli
-from fairseq_wsum.experiments import locks
 from fairseq_wsum.experiments.locks import lock
 from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.experiments.studies import run as run_module
@@ -25,7 +24,7 @@ from fairseq_wsum.experiments.studies.record import (
     standing,
     state,
 )
-from fairseq_wsum.experiments.studies.run import Recipes, default_jobs, execute, share
+from fairseq_wsum.experiments.studies.run import default_jobs, execute, share
 from fairseq_wsum.experiments.studies.study import watched
 from fairseq_wsum.experiments.training_log import validations
 from fairseq_wsum.machine import version
@@ -33,7 +32,7 @@ from fairseq_wsum.machine import version
 
 def do(run: Run, **variables: str) -> str:
     """Do a run, and return the state that it ends in."""
-    execute(run, Recipes(), variables)
+    asyncio.run(execute(run, variables))
     return state(run)
 
 
@@ -74,16 +73,14 @@ def test_data_are_prepared_for_tasks_with_runs_to_do_only(write_study) -> None:
     assert [path.parent.name for path in file.parent.glob("out/*/prepared")] == ["open"]
 
 
-def test_two_studies_do_not_prepare_one_folder_at_a_time(write_study, monkeypatch) -> None:
+def test_two_studies_do_not_prepare_one_folder_at_a_time(write_study) -> None:
     plan = plan_of(write_study())
     folder = plan.out / "counting"
     folder.mkdir(parents=True)
-    with lock(folder / LOCK), monkeypatch.context() as patch:
-        patch.setattr(locks.time, "sleep", Mock(side_effect=KeyboardInterrupt))  # while it waits
-        with pytest.raises(KeyboardInterrupt):
-            study.prepare(plan.runs)
-        assert not (folder / "prepared").exists()
-    study.prepare(plan.runs)
+    with lock(folder / LOCK), pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(study.prepare(plan.runs), 0.1))
+    assert not (folder / "prepared").exists()
+    asyncio.run(study.prepare(plan.runs))
     assert (folder / "prepared").read_text() == "prepared\n"
 
 
@@ -232,12 +229,11 @@ def test_the_validation_perplexity_is_that_of_the_first_subset() -> None:
     assert found == [(1, "1.5e+16"), (2, "2.5e+16")]
 
 
-def test_a_study_that_waits_for_another_can_be_stopped(write_study, monkeypatch) -> None:
-    (run, _), recipes = plan_of(write_study()).runs, Recipes()
+def test_a_study_that_waits_for_another_can_be_stopped(write_study) -> None:
+    run, _ = plan_of(write_study()).runs
     run.folder.mkdir(parents=True)
-    monkeypatch.setattr("fairseq_wsum.experiments.locks.time.sleep", lambda _: recipes.stop())
-    with lock(run.folder / LOCK):
-        execute(run, recipes)
+    with lock(run.folder / LOCK), pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(execute(run), 0.1))
     assert state(run) == "waiting"
 
 
@@ -286,23 +282,26 @@ def test_runs_share_the_machine(
 
 
 def test_runs_at_the_same_time_have_slots_of_their_own(write_study, monkeypatch) -> None:
-    runs, slots, both = plan_of(write_study(seeds=[1, 2])).runs, [], threading.Barrier(2)
+    runs, slots = plan_of(write_study(seeds=[1, 2])).runs, []
 
-    def do(run, recipes, slot) -> None:
-        both.wait(60)
+    async def do(run, slot) -> None:
         slots.append(slot)
+        await asyncio.sleep(0)
 
     monkeypatch.setattr(study, "share", lambda run, slot, jobs: slot)
     monkeypatch.setattr(study, "execute", do)
-    study.run_here(runs, 2)
+    asyncio.run(study.run_here(runs, 2))
     assert len(runs) == 4 and sorted(slots[:2]) == sorted(slots[2:]) == [0, 1]
 
 
 def test_a_study_that_goes_on_shares_the_cores_as_before(write_study, monkeypatch) -> None:
     file, left = write_study(), []
     do(plan_of(file).runs[0])
-    monkeypatch.setattr(study, "run_here", lambda runs, jobs: left.append((len(runs), jobs)))
-    monkeypatch.setattr(study, "handle_ends", lambda handler: None)
+
+    async def run_here(runs, jobs) -> None:
+        left.append((len(runs), jobs))
+
+    monkeypatch.setattr(study, "run_here", run_here)
     with pytest.raises(SystemExit):
         cli.main(["study", str(file), "--out", str(file.parent / "out"), "--jobs", "8"])
     assert left == [(1, 2)]
@@ -319,11 +318,14 @@ def test_the_users_own_number_of_threads_is_kept(write_study, monkeypatch) -> No
 def test_a_line_tells_of_each_change_and_of_the_time_left(write_study, monkeypatch) -> None:
     plan = plan_of(write_study(models={"bad": {"fail": True}}))
     lines: list[str] = []
-    with watched(plan, lines.append, interval=3600):
-        do(plan.runs[0])
-        do(plan.runs[2])
-        monkeypatch.setattr(study.time, "strftime", lambda form: "12:34:56")
-        monkeypatch.setattr(study, "duration", lambda seconds: "a while")
+    monkeypatch.setattr(study.time, "strftime", lambda form: "12:34:56")
+    monkeypatch.setattr(study, "duration", lambda seconds: "a while")
+
+    async def work() -> None:
+        await execute(plan.runs[0])
+        await execute(plan.runs[2])
+
+    asyncio.run(watched(plan, work(), lines.append, interval=3600))
     lstm = "lstm/seed-1: finished, epoch 5 of 5, validation perplexity 5.5"
     assert lines == [
         f"12:34:56  counting/{run}  [1 of 3 runs finished, 1 failed, about a while left]"
@@ -342,7 +344,7 @@ def test_jobs_of_submitit_do_the_runs_and_one_that_dies_is_named(write_study, ca
     plan = plan_of(file)
     executor = submitit.LocalExecutor(plan.out / ".slurm", max_num_timeout=2)
     executor.update_parameters(timeout_min=5)
-    study.submit(plan.runs, executor)
+    asyncio.run(study.submit(plan.runs, executor))
     assert re.search(r"job \d+ died: ", capfd.readouterr().err)
     assert [state(run) for run in plan.runs] == ["finished", "interrupted"]
 
@@ -368,13 +370,13 @@ def test_options_of_slurm_are_sbatchs(write_study, tmp_path, monkeypatch) -> Non
 
 
 def test_an_interrupt_says_that_the_jobs_of_slurm_go_on(write_study, monkeypatch) -> None:
-    class Waiting:
-        job_id = "1234_0"
+    class Waiting(submitit.LocalJob):
+        def done(self, force_check: bool = False) -> bool:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return False
 
-        def exception(self):
-            raise KeyboardInterrupt
-
-    executor = submitit.LocalExecutor(write_study().parent)
-    monkeypatch.setattr(executor, "map_array", lambda *_: [Waiting()])
-    with pytest.raises(KeyboardInterrupt, match=r"stay in Slurm's queue.*: scancel 1234$"):
-        study.submit([], executor)
+    plan = plan_of(write_study())
+    executor = submitit.LocalExecutor(plan.out)
+    monkeypatch.setattr(executor, "map_array", lambda *_: [Waiting(plan.out, "1234_0")])
+    with pytest.raises(asyncio.CancelledError, match=r"stay in Slurm's queue.*: scancel 1234$"):
+        asyncio.run(study.do(plan, [], 1, executor))

@@ -1,5 +1,6 @@
 """Studies that are stopped, killed or left by their terminal."""
 
+import asyncio
 import csv
 import json
 import os
@@ -13,10 +14,9 @@ import pytest
 import yaml
 from study_recipe import RECIPE, STUDIES, epochs, plan_of, run_study, start, wait_until
 
-from fairseq_wsum.experiments.program import handle_ends
+from fairseq_wsum.experiments.studies import study
 from fairseq_wsum.experiments.studies.plan import Plan, read_plan
 from fairseq_wsum.experiments.studies.record import standing, state
-from fairseq_wsum.experiments.studies.study import prepare
 
 HANG_UP = signal.SIGHUP  # the terminal is closed, which tells the workers, too
 
@@ -61,16 +61,20 @@ def test_a_study_that_is_stopped_ends_like_one_that_ran_through(write_study, sig
     assert status == 0 and "running" not in said  # nothing is left to do
 
 
-def test_a_study_in_the_background_outlives_its_shell() -> None:
+def test_a_study_in_the_background_outlives_its_shell(write_study, monkeypatch) -> None:
     """nohup lets it ignore the end of its terminal."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
-    try:
-        handle_ends(signal.default_int_handler)
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-        assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
-    finally:
-        for number, handler in zip((signal.SIGHUP, signal.SIGTERM), before, strict=True):
-            signal.signal(number, handler)
+    plan, done = plan_of(write_study()), []
+
+    async def run_here(runs, jobs) -> None:
+        os.kill(os.getpid(), HANG_UP)
+        await asyncio.sleep(0.1)
+        done.extend(runs)
+
+    monkeypatch.setattr(study, "run_here", run_here)
+    before = signal.signal(HANG_UP, signal.SIG_IGN)
+    asyncio.run(study.do(plan, plan.runs, 1, None))
+    signal.signal(HANG_UP, before)
+    assert done == plan.runs
 
 
 def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(write_study) -> None:
@@ -95,32 +99,23 @@ def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(w
         assert at_end and left.read() == b""
 
 
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["usual", "in-another-thread"])
 def test_an_interrupt_while_a_recipe_starts_leaves_nothing_running(
-    elsewhere, write_study, monkeypatch
+    write_study, monkeypatch
 ) -> None:
-    """In another thread it does not end a wait of the main thread, as just before such a wait."""
     file, started = write_study(), []
     (file.parent / "recipe.sh").write_text("#!/bin/sh\nexec sleep 900\n")
 
     def interrupted(*given, **named):
         started.append(subprocess_popen(*given, **named))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.5)  # the interrupt comes here, or in the main thread
+        os.kill(os.getpid(), signal.SIGTERM)
         return started[0]
 
     subprocess_popen = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", interrupted)
-    # what a shell starts in the background ignores it
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    if elsewhere:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    with pytest.raises(KeyboardInterrupt):
-        prepare(plan_of(file).runs)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGINT, before)
-    assert started[0].wait(60) == -signal.SIGTERM
+    plan = plan_of(file)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(study.do(plan, plan.runs, 1, None))
+    assert started[0].wait(60) < 0
 
 
 def epochs_in(plan: Plan) -> int:
@@ -132,12 +127,12 @@ def epochs_in(plan: Plan) -> int:
 def test_the_small_study_that_is_killed_ends_like_one_that_ran_through(tmp_path) -> None:
     """With real trainings, shortly after 1, 6 and 12 of the 18 epochs."""
     file = tmp_path / "study.yaml"
-    study = yaml.safe_load((STUDIES / "small.yaml").read_text())
-    study["tasks"]["captions"] = {
+    keys = yaml.safe_load((STUDIES / "small.yaml").read_text())
+    keys["tasks"]["captions"] = {
         "recipe": str(STUDIES / "captions.sh"),
         "options": {"sentences": 300, "max-epoch": 3, "cpu": True},
     }
-    file.write_text(yaml.safe_dump(study))
+    file.write_text(yaml.safe_dump(keys))
     tables = []
     for out, kills in (("whole", ()), ("killed", (1, 6, 12))):
         options = ["--jobs", "2", "--out", str(tmp_path / out)]

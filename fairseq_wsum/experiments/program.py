@@ -12,8 +12,6 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -27,8 +25,10 @@ def run(main: Callable[[], None]) -> None:
     # oneDNN compiles and keeps a kernel for each shape of a product, by default 1,024 of them
     # (docs/tuning.md, "Compiled products")
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
-    # so that programs are ended, and unfinished files removed
-    handle_ends(lambda number, _: sys.exit(128 + number))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            # so that programs are ended, and unfinished files removed
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         main()
         sys.stdout.flush()
@@ -52,13 +52,6 @@ def run_module(name: str, given: Sequence[str]) -> None:
     It is imported here, as it may need a package that is missing.
     """
     run(lambda: import_module(name).main([*given]))
-
-
-def handle_ends(handler: Callable[[int, FrameType | None], Any]) -> None:
-    """Call `handler` when this process is terminated or its terminal is closed."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, handler)
 
 
 def import_fairseq() -> None:

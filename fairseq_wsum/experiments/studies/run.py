@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
+from asyncio.subprocess import DEVNULL, STDOUT
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -23,85 +24,68 @@ from .plan import Run
 from .record import LOCK, LOG, SCORES, Record, read_record, settings
 
 
-class Recipes:
-    """Programs of recipes, each in a process group of its own, so that Ctrl-C does not reach it."""
-
-    def __init__(self) -> None:
-        self.running: set[subprocess.Popen[bytes]] = set()
-        self.stopped = False
-
-    def stop(self) -> None:
-        """End all recipes."""
-        self.stopped = True
-        for process in list(self.running):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-
-    def call(
-        self,
-        command: Sequence[str],
-        log: IO[bytes],
-        inherited: IO[str],
-        variables: Mapping[str, str] | None = None,
-    ) -> int | None:
-        """Run a recipe, and return its exit status, or None if it was stopped.
-
-        Args:
-            command: the command line.
-            log: a file for all that it prints.
-            inherited: a file that it and its children keep open.
-            variables: environment variables beside those of this process. The recipe takes fairseq
-                from the environment of this process, unless $VENV names another.
-        """
-        ours = {"VENV": sys.prefix} if Path(sys.prefix, "bin", "fairseq-train").is_file() else {}
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**ours, **os.environ, **(variables or {})},
-                pass_fds=[inherited.fileno()],
-                process_group=0,
-            )
-        except OSError as error:  # it cannot be executed
-            log.write(f"{error}\n".encode())
-            return 127
-        self.running.add(process)
-        try:
-            if self.stopped:  # by another thread, before this process was among those that run
-                self.stop()
-            status = process.wait()
-        except BaseException:  # such as Ctrl-C
-            self.stop()
-            process.wait()
-            raise
-        finally:
-            self.running.discard(process)
-        return None if self.stopped else status
+async def locked(path: Path) -> IO[str]:
+    """`lock` a file, once no other process holds it."""
+    while True:
+        with suppress(TimeoutError):
+            return lock(path, patience=0)
+        await asyncio.sleep(0.2)
 
 
-def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = None) -> None:
+async def call(
+    command: Sequence[str],
+    log: IO[bytes],
+    inherited: IO[str],
+    variables: Mapping[str, str] | None = None,
+) -> int:
+    """Run a recipe, and return its exit status. It ends if this task is cancelled.
+
+    It has a process group of its own, so that Ctrl-C does not reach it.
+
+    Args:
+        command: the command line.
+        log: a file for all that it prints.
+        inherited: a file that it and its children keep open.
+        variables: environment variables beside those of this process. The recipe takes fairseq
+            from the environment of this process, unless $VENV names another.
+    """
+    ours = {"VENV": sys.prefix} if Path(sys.prefix, "bin", "fairseq-train").is_file() else {}
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=DEVNULL,
+            stdout=log,
+            stderr=STDOUT,
+            env={**ours, **os.environ, **(variables or {})},
+            pass_fds=[inherited.fileno()],
+            process_group=0,
+        )
+    except OSError as error:  # it cannot be executed
+        log.write(f"{error}\n".encode())
+        return 127
+    try:
+        return await process.wait()
+    except BaseException:  # the study, or the job of Slurm, is stopped
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        await process.wait()
+        raise
+
+
+async def execute(run: Run, variables: Mapping[str, str] | None = None) -> None:
     """Do a run, unless it is finished. Its record says how it ended.
 
     It waits for a process of an earlier study that is still in its folder.
 
     Args:
         run: the run.
-        recipes: starts the recipe.
         variables: environment variables that give it its share of this machine; see `share`.
 
     Raises:
         UserError: the run was made with other options.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    file = None
-    while file is None:  # so that it can be stopped while it waits
-        if recipes.stopped:
-            return
-        with suppress(TimeoutError):
-            file = lock(run.folder / LOCK, patience=1)
-    with file, (run.folder / LOG).open("ab") as log:
+    with await locked(run.folder / LOCK) as file, (run.folder / LOG).open("ab") as log:
         before = read_record(run)
         if before is not None and before.is_finished(run.folder):
             return
@@ -120,9 +104,7 @@ def execute(run: Run, recipes: Recipes, variables: Mapping[str, str] | None = No
         record.write(run.folder)
         log.write(f"$ {shlex.join(record.command)}\n".encode())
         log.flush()
-        status = recipes.call(record.command, log, file, variables)
-        if status is None:
-            return
+        status = await call(record.command, log, file, variables)
         record.scores = [name for name in SCORES if (run.folder / name).is_file()]
         if status == 0 and not record.scores:
             log.write(f"error: the recipe left no {', '.join(SCORES)} in --run\n".encode())

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import shlex
 import signal
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import submitit
 
 from ...argument_types import positive
-from ..locks import lock
-from ..program import UserError, handle_ends, say
+from ..program import UserError, say
 from .plan import Plan, Run, add_plan, read_plan
 from .record import LOCK, LOG, duration, last_lines, read_log, standing, state
-from .run import Recipes, default_jobs, execute, share
-
-T = TypeVar("T")
+from .run import call, default_jobs, execute, locked, share
 
 DESCRIPTION = (
     "Train and score every model of a YAML file with every seed. Run it again to continue."
@@ -51,24 +45,39 @@ def main(given: Sequence[str]) -> None:
     jobs = args.jobs or (len(todo) if args.slurm else default_jobs(plan.runs))
     executor = slurm(plan, args.slurm_option, jobs) if args.slurm else None
     plan.out.mkdir(parents=True, exist_ok=True)
-    handle_ends(signal.default_int_handler)
     try:
-        prepare(todo)
-        say(f"{len(todo)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
-        with watched(plan, say):
-            if executor is not None:
-                submit(todo, executor)
-            else:
-                # Not by the runs that are left: one that goes on keeps its share of the cores, as
-                # another number of threads rounds in another way.
-                run_here(todo, min(jobs, len(plan.runs)))
-    except KeyboardInterrupt as interrupt:
-        say(str(interrupt) or "stopped; the same command continues the study")
+        asyncio.run(do(plan, todo, jobs, executor))
+    except asyncio.CancelledError as end:
+        say(str(end) or "stopped; the same command continues the study")
         sys.exit(128 + signal.SIGINT)
     _end(plan)
 
 
-def prepare(runs: Sequence[Run]) -> None:
+async def do(
+    plan: Plan, runs: Sequence[Run], jobs: int, executor: submitit.Executor | None
+) -> None:
+    """Do some runs of a study, `jobs` at a time.
+
+    Raises:
+        UserError: data could not be prepared.
+        CancelledError: this process was interrupted, or its terminal closed.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await prepare(runs)
+    say(f"{len(runs)} of {len(plan.runs)} runs to do, {jobs} at a time, in {plan.out}")
+    if executor is not None:
+        await watched(plan, submit(runs, executor), say)
+    else:
+        # Not by the runs that are left: one that goes on keeps its share of the cores, as another
+        # number of threads rounds in another way.
+        await watched(plan, run_here(runs, min(jobs, len(plan.runs))), say)
+
+
+async def prepare(runs: Sequence[Run]) -> None:
     """Make the data of the tasks of some runs, unless they exist.
 
     Raises:
@@ -78,19 +87,8 @@ def prepare(runs: Sequence[Run]) -> None:
         run.out.mkdir(parents=True, exist_ok=True)
         path = run.out / "prepare.log"
         say(f"{run.task.name}: preparing the data")
-        recipes = Recipes()
-        # in a thread, as an interrupt of this one could come when the recipe runs but is not known
-        with (
-            lock(run.out / LOCK) as file,
-            path.open("wb") as log,
-            ThreadPoolExecutor(1) as pool,
-        ):
-            try:
-                made = pool.submit(recipes.call, run.command(prepare=True), log, file)
-                (status,) = ended([made])
-            except BaseException:
-                recipes.stop()
-                raise
+        with await locked(run.out / LOCK) as file, path.open("wb") as log:
+            status = await call(run.command(prepare=True), log, file)
         if status != 0:
             raise UserError(
                 f"{run.task.name}: the data could not be prepared; no training was started\n"
@@ -98,40 +96,15 @@ def prepare(runs: Sequence[Run]) -> None:
             )
 
 
-def run_here(runs: Sequence[Run], jobs: int) -> None:
+async def run_here(runs: Sequence[Run], jobs: int) -> None:
     """Do the runs on this machine, `jobs` at a time."""
-    slots: SimpleQueue[int] = SimpleQueue()
-    for slot in range(jobs):
-        slots.put(slot)
+    left = iter(runs)
 
-    def do(run: Run) -> None:
-        slot = slots.get()
-        try:
-            execute(run, recipes, share(run, slot, jobs))
-        finally:
-            slots.put(slot)
+    async def work(slot: int) -> None:
+        for run in left:  # which the slots share
+            await execute(run, share(run, slot, jobs))
 
-    recipes = Recipes()
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            list(ended([pool.submit(do, run) for run in runs]))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            recipes.stop()
-            raise
-
-
-def ended(futures: Collection[Future[T]]) -> Iterator[T]:
-    """The results of futures, as they end.
-
-    A signal that arrives just before Python begins to wait is handled after the wait, so no wait is
-    long.
-    """
-    left = set(futures)
-    while left:
-        done, left = wait(left, timeout=1, return_when=FIRST_COMPLETED)
-        for one in done:
-            yield one.result()
+    await asyncio.gather(*map(work, range(jobs)))
 
 
 # Slurm
@@ -141,7 +114,7 @@ class Job(submitit.helpers.Checkpointable):
     """A run as a job, which is submitted again when it reaches its time limit."""
 
     def __call__(self, run: Run) -> None:
-        execute(run, Recipes())
+        asyncio.run(execute(run))
 
 
 def slurm(plan: Plan, given: Sequence[str], jobs: int) -> submitit.Executor:
@@ -165,22 +138,23 @@ def slurm(plan: Plan, given: Sequence[str], jobs: int) -> submitit.Executor:
     return executor
 
 
-def submit(runs: Sequence[Run], executor: submitit.Executor) -> None:
+async def submit(runs: Sequence[Run], executor: submitit.Executor) -> None:
     """Submit the runs as an array of jobs, and wait for them.
 
     Raises:
-        KeyboardInterrupt: this process was interrupted. The message says that the jobs go on: they
+        CancelledError: this process was interrupted. The message says that the jobs go on: they
             may have waited for hours, and the command ends with the connection to the cluster.
     """
     submitted = executor.map_array(Job(), runs)
     try:
         for job in submitted:
+            await job.awaitable().wait()
             if (end := job.exception()) is not None:  # the record of its run says no end
                 reason = str(end).strip().partition("\n")[0]
                 say(f"job {job.job_id} died: {reason} (log: {job.paths.stderr})")
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         arrays = sorted({str(job.job_id).partition("_")[0] for job in submitted})
-        raise KeyboardInterrupt(
+        raise asyncio.CancelledError(
             "stopped waiting; the jobs stay in Slurm's queue, and `fairseq-wsum report` shows how "
             f"far they are. To start again, end them first: scancel {' '.join(arrays)}"
         ) from None
@@ -207,12 +181,14 @@ def _end(plan: Plan) -> None:
         raise UserError(f"{len(left)} of {len(plan.runs)} runs are not finished: {', '.join(left)}")
 
 
-@contextmanager
-def watched(plan: Plan, show: Callable[[str], None], interval: float = 5) -> Iterator[None]:
-    """Show a line whenever a run starts, has validated an epoch, or ends.
+async def watched(
+    plan: Plan, work: Awaitable[None], show: Callable[[str], None], interval: float = 5
+) -> None:
+    """Await `work`, and show a line whenever a run starts, has validated an epoch, or ends.
 
     Args:
         plan: the study.
+        work: does its runs.
         show: prints a line.
         interval: seconds between two looks at the folders.
     """
@@ -236,16 +212,14 @@ def watched(plan: Plan, show: Callable[[str], None], interval: float = 5) -> Ite
             if (now.state, now.epoch) != (last[name].state, last[name].epoch):
                 show(f"{time.strftime('%H:%M:%S')}  {name}: {now}  [{summary}]")
 
-    def watch() -> None:
-        while not end.wait(interval):
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(interval)
             look()
 
-    end = threading.Event()
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
+    watching = asyncio.create_task(watch())
     try:
-        yield
+        await work
     finally:
-        end.set()
-        thread.join()
+        watching.cancel()
         look()
