@@ -19,7 +19,7 @@ skips finished steps, continues an interrupted training run, and shows the score
 
 All files are written below runs/quickstart:
   corpus            the corpus as fairseq's binary data
-  NAME-Nepochs      a training run: checkpoints, train.log, and translations and scores in score
+  NAME-Nepochs      a training run: checkpoints, train.log, and translations and scores in score-test
 
 examples:
   scripts/quickstart.sh

@@ -85,8 +85,6 @@ class Captions(Translation):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         help = f"number of training sentences (default: all {SENTENCES})"
         parser.add_argument("--sentences", type=positive, default=SENTENCES, metavar="N", help=help)
-        help = "prepare the data, train the model and stop"
-        parser.add_argument("--train-only", action="store_true", help=help)
 
     def choose(self) -> None:
         super().choose()
@@ -107,5 +105,4 @@ class Captions(Translation):
             super().prepare()
 
     def score(self) -> None:
-        if not self.args.train_only:
-            self.score_last()
+        self.score_last()
