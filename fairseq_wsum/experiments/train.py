@@ -154,7 +154,7 @@ def command(args: argparse.Namespace, options: list[str]) -> tuple[list[str], bo
         return [*_torchrun(args, train), *options], False
     if args.on_cpu:
         return [*train, "--cpu", "--distributed-world-size", "1", *options], True
-    return [*_alone(args, train), *options], True
+    return [*train, *_alone(args), *options], True
 
 
 def check_machine(args: argparse.Namespace) -> None:
@@ -201,16 +201,13 @@ def _under_torchrun(args: argparse.Namespace, world: int) -> list[str]:
     return [*found, "--device-id", os.environ["LOCAL_RANK"]]
 
 
-def _alone(args: argparse.Namespace, train: list[str]) -> list[str]:
+def _alone(args: argparse.Namespace) -> list[str]:
     """A single process. It starts one for each GPU: without --gpus, for all, or uses the CPU."""
-    size = ["--distributed-world-size", str(args.gpus)] if args.gpus else []
-    before: list[str] = []
     # fairseq would take the number from a job of Slurm, and wait for tasks of srun, or from the
     # variables of torchrun, which may be set for a single process.
-    if {"SLURM_JOB_NODELIST", "SLURM_STEP_NODELIST", "MASTER_ADDR"} & os.environ.keys():
-        unset = "SLURM_JOB_NODELIST SLURM_STEP_NODELIST MASTER_ADDR MASTER_PORT WORLD_SIZE RANK"
-        before = ["env", *(word for name in unset.split() for word in ("-u", name))]
-    return [*before, *train, *size]
+    for name in ("SLURM_JOB_NODELIST", "SLURM_STEP_NODELIST", "MASTER_ADDR"):
+        os.environ.pop(name, None)
+    return ["--distributed-world-size", str(args.gpus)] if args.gpus else []
 
 
 # Files

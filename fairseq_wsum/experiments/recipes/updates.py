@@ -32,8 +32,7 @@ def count_updates(given: Sequence[str]) -> int:
     """
     args, rest = read_options([*given, "--dry-run"])
     processes, args.cpu_processes = args.cpu_processes, min(args.cpu_processes, 1)
-    words, _ = command(args, rest)
-    words = words[words.index("fairseq-train") + 1 :]  # within a job of Slurm, after `env -u ...`
+    (_, *words), _ = command(args, rest)
     logging.disable(logging.INFO)  # fairseq's, of the data
     utils.import_user_module(args)
     try:
