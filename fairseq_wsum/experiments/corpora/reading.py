@@ -32,20 +32,15 @@ def read_text(path: Path) -> bytes:
 
     A byte-order mark is removed, as it would become part of the first word.
     """
-    return "".join(read_lines(path, hashlib.sha256())).encode()
+    return "".join(read_lines(path)).encode()
 
 
-def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[str]:
-    """The lines of what `read_text` reads, one at a time, for a text larger than the memory.
-
-    `digest` becomes the checksum of the text.
-    """
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of what `read_text` reads, one at a time, for a text larger than the memory."""
     try:
         with opened(path) as file:
             for number, line in enumerate(file):
-                line = line if number else line.removeprefix(codecs.BOM_UTF8)
-                digest.update(line)
-                yield line.decode()
+                yield (line if number else line.removeprefix(codecs.BOM_UTF8)).decode()
     except (OSError, UnicodeDecodeError) as error:
         kind = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "cannot be read"
         raise UserError(f"{path} {kind}: {error}; get the file again") from error
@@ -57,11 +52,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def text_sha256(path: Path) -> str:
+    """The SHA-256 of a text of any size, uncompressed."""
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_line(file: object, number: int, words: Iterable[str]) -> None:
     """Raise an error if a line contains one of SYMBOLS."""
-    for word in words:
-        if word in SYMBOLS:
-            raise UserError(
-                f"{file}, line {number}: {word} is a symbol of fairseq and would be read as "
-                "padding or a sentence boundary; replace it in the text, for example by <unk>"
-            )
+    for word in SYMBOLS.intersection(words):
+        raise UserError(
+            f"{file}, line {number}: {word} is a symbol of fairseq and would be read as padding or "
+            "a sentence boundary; replace it in the text, for example by <unk>"
+        )

@@ -6,7 +6,6 @@ positive, and a word or further trees (Socher et al., 2013).
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ def read_trees(path: Path) -> list[Tree]:
         UserError: a line is no tree, or there is none.
     """
     trees = []
-    for number, line in enumerate(read_lines(path, hashlib.sha256()), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if line.strip(" \t\r\n"):
             try:
                 trees.append(parse(line.strip(" \t\r\n")))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..program import UserError, listed
 from .folder import UNKNOWN, encode, is_done, make_dictionary, new_folder, write_record
 from .published import Corpus
-from .reading import SYMBOLS, check_line, file_sha256, locate, needed, read_lines
+from .reading import check_line, file_sha256, locate, needed, read_lines, text_sha256
 
 Splits = Mapping[str, Sequence[Path]]  # the files of train, valid and test
 
@@ -33,13 +33,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
         splits = own_files(args.data) if corpus is None else published(corpus, args, unpacked)
         # the benchmark's words may have a no-break space, at which fairseq itself splits a text
         words = re.compile(r"[^ \t\n\r\f\v]+").findall if name == "gbw" else str.split
-        reader = Reader(words)
-        train, tokens = reader.count(splits)
-        if corpus is not None and corpus.tokens and tokens != corpus.tokens:
-            raise UserError(
-                f"--data {args.data} has other numbers of tokens ({listed(tokens)}) than "
-                f"the benchmark ({listed(corpus.tokens)}); get it again"
-            )
+        train = Counter(chain.from_iterable(read(splits["train"], words)))
         dictionary = make_dictionary(train, threshold=args.threshold, nwords=args.nwords)
         if len(dictionary) == dictionary.nspecial:
             limits = f"--threshold {args.threshold}"
@@ -52,9 +46,16 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
             (partial / folder).mkdir(exist_ok=True)
             if folder != ".":
                 (partial / folder / "dict.txt").symlink_to("../dict.txt")
-            found["train"] += encode(partial / folder / "train", reader.read(paths), dictionary)
+            found["train"] += encode(partial / folder / "train", read(paths, words), dictionary)
         for split in ("valid", "test"):
-            found[split] = encode(partial / split, reader.read(splits[split]), dictionary)
+            found[split] = encode(partial / split, read(splits[split], words), dictionary)
+        tokens = {split: found[split]["tokens"] for split in splits}
+        if corpus is not None and corpus.tokens and tokens != corpus.tokens:
+            raise UserError(
+                f"--data {args.data} has other numbers of tokens ({listed(tokens)}) than "
+                f"the benchmark ({listed(corpus.tokens)}); get it again"
+            )
+        checksums = sums(splits)
         shutil.rmtree(unpacked, ignore_errors=True)
         record = {
             **settings,
@@ -63,7 +64,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
                 for what in ("sentences", "tokens", "unknown", "unseen")
             },
             "dictionary": len(dictionary),
-            "sha256": reader.sums,
+            "sha256": checksums,
         }
         write_record(partial, record)
     print(f"{args.out}: tokens: {listed(record['tokens'])}; dictionary: {record['dictionary']:,}")
@@ -112,11 +113,9 @@ def published(corpus: Corpus, args: argparse.Namespace, unpacked: Path) -> Split
 
 
 def sums(splits: Splits) -> dict[str, str]:
-    """The SHA-256 of each file."""
-    reader = Reader(lambda line: [])
-    for paths in splits.values():
-        deque(reader.read(paths), maxlen=0)
-    return reader.sums
+    """The SHA-256 of the text of each file."""
+    paths = chain.from_iterable(splits.values())
+    return {path.name.removesuffix(".gz"): text_sha256(path) for path in paths}
 
 
 def divide(train: Sequence[Path], n: int | None) -> dict[str, Sequence[Path]]:
@@ -129,39 +128,14 @@ def divide(train: Sequence[Path], n: int | None) -> dict[str, Sequence[Path]]:
     return {folder: train[cuts[i] : cuts[i + 1]] for i, folder in enumerate(folders)}
 
 
-# Their words
-
-
-class Reader:
-    """Reads the files of a corpus, and keeps their checksums."""
-
-    def __init__(self, words: Callable[[str], list[str]]) -> None:
-        self.sums: dict[str, str] = {}  # SHA-256 of each file
-        self._words = words
-
-    def read(self, paths: Iterable[Path]) -> Iterator[list[str]]:
-        """The words of each line."""
-        for path in paths:
-            digest = hashlib.sha256()
-            for number, line in enumerate(read_lines(path, digest), start=1):
-                words = self._words(line)
-                if not SYMBOLS.isdisjoint(words):
-                    check_line(path, number, words)
-                yield words
-            self.sums[path.name.removesuffix(".gz")] = digest.hexdigest()
-
-    def count(self, splits: Splits) -> tuple[Counter[str], dict[str, int]]:
-        """The words of the training text, and the tokens of each split, with sentence ends."""
-        train: Counter[str] = Counter()
-        tokens = dict.fromkeys(splits, 0)
-        for split, paths in splits.items():
-            for path in paths:
-                n = 0
-                for words in self.read([path]):
-                    n += len(words)
-                    tokens[split] += len(words) + 1
-                    if split == "train":
-                        train.update(words)
-                if n == 0:
-                    raise UserError(f"{path} is empty; it must have one sentence per line")
-        return train, tokens
+def read(paths: Iterable[Path], split: Callable[[str], list[str]]) -> Iterator[list[str]]:
+    """The words of each line of some files."""
+    for path in paths:
+        empty = True
+        for number, line in enumerate(read_lines(path), start=1):
+            words = split(line)
+            check_line(path, number, words)
+            empty = empty and not words
+            yield words
+        if empty:
+            raise UserError(f"{path} is empty; it must have one sentence per line")
