@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 
-def each_line(raw: bytes) -> Iterator[str]:
-    """The lines of a UTF-8 text, one at a time. A large text needs far more memory as a list.
-
-    Only "\\n" ends a line: `splitlines` would also break a sentence at U+2028, U+0085 and the like.
-    """
-    for line in io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8", newline="\n"):
-        yield line.removesuffix("\n")
-
-
 def lines_of(path: Path) -> list[str]:
     """The lines of a text file."""
-    return list(each_line(path.read_bytes()))
-
-
-def line_count(raw: bytes) -> int:
-    return sum(1 for _ in each_line(raw))
+    with open_text(path) as file:
+        return [line.removesuffix("\n") for line in file]
 
 
 def open_text(path: Path, mode: str = "r") -> IO[str]:
-    """Open a file of UTF-8 text in which only "\\n" ends a line, on every system."""
+    """Open a file of UTF-8 text in which only "\\n" ends a line, on every system.
+
+    `splitlines` would also break a sentence at U+2028, U+0085 and the like.
+    """
     return path.open(mode, encoding="utf-8", newline="\n")
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 from ...argument_types import positive
 from ..program import UserError, few, import_fairseq, listed
-from ..text_files import sha256
 from .folder import is_done, new_folder, write_record
 from .published import Corpus
-from .reading import file_sha256, read_text
+from .reading import file_sha256, text_sha256
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def own_files(kind: Kind, args: argparse.Namespace) -> tuple[dict[str, Path], di
             )
         if found:
             paths[split] = found[0]
-    return paths, {split: sha256(read_text(path)) for split, path in paths.items()}
+    return paths, {split: text_sha256(path) for split, path in paths.items()}
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from ...files import whole
 from ..program import UserError
-from ..text_files import sha256
-from .reading import needed, read_text
+from .reading import needed, text_sha256
 
 LANGUAGES = ("en", "de")  # of Multi30k
 FORMS = ("lc.norm.tok", "raw")  # of a text for translation
@@ -71,7 +70,7 @@ class Corpus:
         paths, sums = {}, {}
         for split, (name,) in self.splits.items():
             paths[split] = self.find(name, args.data, args.cache)
-            sums[split] = sha256(read_text(paths[split]))
+            sums[split] = text_sha256(paths[split])
             self.check(name, sums[split], paths[split], args.data)
         return paths, sums
 

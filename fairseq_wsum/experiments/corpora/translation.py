@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..program import UserError, listed
-from ..text_files import each_line, language_of, line_count, open_text, sha256
+from ..text_files import language_of, open_text
 from . import bpe
 from .folder import (
     encode,
@@ -23,7 +23,7 @@ from .folder import (
     write_record,
 )
 from .published import FORMS, MULTI30K, Corpus
-from .reading import check_line, locate, needed, read_text
+from .reading import check_line, locate, needed, read_lines, read_text, text_sha256
 
 Pair = tuple[str, ...]  # a sentence in both languages
 SIZES = {"bpe": ("bpe_size", "character_coverage"), "words": ("nwords",)}  # options of the units
@@ -50,7 +50,6 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
     checksums = sums(texts)
     with new_folder(args.out) as partial:
         counts, left_out = write_text(partial, texts, args)
-        texts.clear()  # the dictionaries need memory, too
         words = binarise(partial, args.languages, counts)
         record = {
             **settings,
@@ -71,7 +70,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
 # The files
 
 Key = tuple[str, str, str]  # split, form, language
-Texts = dict[Key, tuple[str, bytes]]  # the name of the file, and the text
+Texts = dict[Key, Path]
 
 
 def read(corpus: Corpus | None, args: argparse.Namespace) -> Texts:
@@ -89,9 +88,9 @@ def read(corpus: Corpus | None, args: argparse.Namespace) -> Texts:
                 file = f"{name}.{lang}" if form == "raw" else f"{name}.{form}.{lang}"
                 path = find(file, form, corpus, args)
                 if path is not None:
-                    found[split, form, lang] = (file, read_text(path))
+                    found[split, form, lang] = path
                     if corpus is not None:
-                        corpus.check(file, sha256(found[split, form, lang][1]), path, args.data)
+                        corpus.check(file, text_sha256(path), path, args.data)
         check_same_lines(found)
         texts |= found
     return texts
@@ -108,7 +107,7 @@ def find(file: str, form: str, corpus: Corpus | None, args: argparse.Namespace) 
 
 
 def check_same_lines(texts: Texts) -> None:
-    sizes = {name: line_count(raw) for name, raw in texts.values()}
+    sizes = {path.name: line_count(path) for path in texts.values()}
     if len(set(sizes.values())) > 1:
         counted = ", ".join(f"{name} has {n} lines" for name, n in sizes.items())
         raise UserError(f"the files do not match: {counted}; line n must translate line n")
@@ -117,7 +116,7 @@ def check_same_lines(texts: Texts) -> None:
 
 
 def sums(texts: Texts) -> dict[str, str]:
-    return {name: sha256(raw) for name, raw in sorted(texts.values())}
+    return {path.name.removesuffix(".gz"): text_sha256(path) for path in sorted(texts.values())}
 
 
 # Their units
@@ -137,16 +136,16 @@ def write_text(
         for name in vocabulary(vars(args)):
             shutil.copy(args.like / name, folder)
     elif args.units == "bpe":
-        train = [texts["train", args.text, lang][1] for lang in args.languages]
+        train = [texts["train", args.text, lang] for lang in args.languages]
         number = sum(map(line_count, train))
         print(f"learning {args.bpe_size} BPE units on {number:,} sentences", flush=True)
-        text = (sentence for raw in train for sentence in sentences(raw))
+        text = (sentence for path in train for sentence in sentences(path))
         bpe.learn(folder / "spm.model", text, args.bpe_size, args.character_coverage)
     model = bpe.load(folder / "spm.model") if args.units == "bpe" else None
 
     def units(split: str, lang: str) -> Iterator[str]:
-        name, raw = texts[split, args.text, lang]
-        text = sentences(raw)
+        path = texts[split, args.text, lang]
+        text = sentences(path)
         if model is not None:
             text = bpe.segmented(model, text)
         elif args.text == "raw":
@@ -154,7 +153,7 @@ def write_text(
         # Check the units, as BPE and sacremoses split fairseq's symbols in the text. BPE keeps a
         # word whole if the training text has none of its characters.
         for number, line in enumerate(text, start=1):
-            check_line(name, number, line.split())
+            check_line(path, number, line.split())
             yield line
 
     counts, left_out = {}, Counter(empty=0, max_words=0)
@@ -163,17 +162,21 @@ def write_text(
         if split == "train":
             pairs = usable(pairs, args.max_words, left_out)
         counts[split] = write_pairs(folder / "text" / split, args.languages, pairs)
-    for (split, form, lang), (_, raw) in texts.items():
+    for (split, form, lang), path in texts.items():
         if split != "train":
-            (folder / "reference" / f"{split}.{form}.{lang}").write_bytes(raw)
+            (folder / "reference" / f"{split}.{form}.{lang}").write_bytes(read_text(path))
     if args.like is None:
         write_dictionaries(folder, model, args)
     return counts, dict(left_out)
 
 
-def sentences(raw: bytes) -> Iterator[str]:
+def line_count(path: Path) -> int:
+    return sum(1 for _ in read_lines(path))
+
+
+def sentences(path: Path) -> Iterator[str]:
     """The lines with one kind of space: fairseq splits at any, such as a no-break space."""
-    return (" ".join(line.split()) for line in each_line(raw))
+    return (" ".join(line.split()) for line in read_lines(path))
 
 
 def usable(pairs: Iterable[Pair], max_words: int | None, left_out: Counter[str]) -> Iterator[Pair]:
