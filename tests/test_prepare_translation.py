@@ -73,6 +73,14 @@ def test_the_bpe_dictionary_holds_every_piece_of_the_model(prepared):
         assert (len(entries) + 4) % 8 == 0
 
 
+def test_equal_texts_give_equal_models(tmp_path):
+    """--like compares them."""
+    models = [tmp_path / name for name in ("first", "second")]
+    for model in models:
+        bpe.learn(model, ["a b c ab ac"] * 9, 9, 1)
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
 def test_multi30k_is_downloaded_once_and_checked(corpus, tmp_path, monkeypatch, capsys):
     pytest.importorskip("sacremoses")
     site, cache, sums = tmp_path / "site", tmp_path / "cache", {}

@@ -48,7 +48,8 @@ def learn(model: Path, text: Iterable[str], size: int, character_coverage: float
             )
         given = f"--bpe-size {size} --character-coverage {character_coverage}"
         raise UserError(f"{given} does not suit this text: {reason}") from error
-    model.write_bytes(buffer.getvalue())
+    # the model has the name of the file, by which equal models would differ
+    model.write_bytes(buffer.getvalue().replace(rules.name.encode(), b"_" * len(rules.name)))
 
 
 def load(model: Path) -> Any:
