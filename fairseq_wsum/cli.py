@@ -26,7 +26,7 @@ DTYPES = {
 }
 # The programs of `experiments`, such as the scripts of a clone: the module, and the help.
 PROGRAMS = {
-    "prepare": ("corpora.prepare", "prepare a corpus: prepare CORPUS"),
+    "prepare": ("corpora.prepare", "prepare a corpus, as scripts/prepare.sh does"),
     "train": ("train", "train a model, as scripts/train.sh does"),
     "score": ("score", "translate and score, as scripts/score.sh does"),
     "perplexity": ("perplexity", "score a language model, as scripts/perplexity.sh does"),

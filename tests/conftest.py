@@ -60,7 +60,7 @@ def corpus(tmp_path_factory):
 def prepared(corpus, tmp_path_factory):
     """Lower-cased tokens in BPE units."""
     out = tmp_path_factory.mktemp("data") / "bpe data"
-    succeeds("prepare_translation.sh", *prepare_options(corpus, out))
+    succeeds("prepare.sh", "translation", *prepare_options(corpus, out))
     return out
 
 

@@ -89,7 +89,7 @@ def refuses(main, capsys, *words):
 
 
 def _prepares(script):
-    return str(script).startswith("prepare_")
+    return script == "prepare.sh"
 
 
 def lines(path):

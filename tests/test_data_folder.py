@@ -18,7 +18,7 @@ from fairseq_wsum.experiments.corpora import folder, published
 from fairseq_wsum.experiments.locks import lock
 from fairseq_wsum.experiments.program import UserError
 
-SETTINGS = {"corpus": "ours", "script": "prepare_ours.sh", "own": True}
+SETTINGS = {"corpus": "ours", "own": True}
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def help_of(*program: str) -> str:
 def check_help(command: list[str]) -> None:
     name, *words = command
     deeper = words[:1] in (["prepare"], ["recipe"])  # which name a corpus, a recipe
-    subcommand = [word for word in words[: 1 + deeper] if re.fullmatch("[a-z]+", word)]
+    subcommand = [word for word in words[: 1 + deeper] if re.fullmatch("[a-z0-9]+", word)]
     given = {word.partition("=")[0] for word in words if OPTION.match(word)}
     assert given <= set(OPTION.findall(help_of(name, *subcommand))), command
 

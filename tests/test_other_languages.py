@@ -31,13 +31,13 @@ def french(tmp_path_factory):
 def test_another_language_is_prepared_learnt_and_scored(french, tmp_path):
     data, run = tmp_path / "data", tmp_path / "run"
     corpus = ["--data", french, "--text", "raw", "--units", "words"]
-    succeeds("prepare_translation.sh", *corpus, *FRENCH, "--out", data)
+    succeeds("prepare.sh", "translation", *corpus, *FRENCH, "--out", data)
     record = json.loads((data / "prepared.json").read_text())
     assert record["sentences"] == {"train": 40, "valid": 6, "test": 5}
     assert (data / "train.en-fr.fr.bin").is_file()
     # sacremoses knows French, and in English would cut before '
     assert lines(data / "text" / "valid.fr")[0].endswith(", donc l' homme .")
-    message = fails("prepare_translation.sh", *corpus, *FRENCH[:3], "de", "--out", data)
+    message = fails("prepare.sh", "translation", *corpus, *FRENCH[:3], "de", "--out", data)
     assert "target_lang is fr there, de now" in message
 
     succeeds("train.sh", data, "--save-dir", run, *TINY.split(), "--max-epoch", 1, "--gpus", 0)

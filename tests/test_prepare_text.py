@@ -1,4 +1,4 @@
-"""Text for language modelling: the published corpora, and prepare_text.sh for text of one's own."""
+"""Text for language modelling: the published corpora, and prepare.sh text for text of one's own."""
 
 import dataclasses
 import gzip
@@ -49,7 +49,7 @@ def own(tmp_path_factory):
 def made(own, tmp_path_factory):
     """The script runs in a Python that imports fairseq anew, so that its output is complete."""
     out = tmp_path_factory.mktemp("made") / "out, 'or' \"in\" $here"
-    return out, succeeds("prepare_text.sh", "--data", own, "--out", out, WARM="torch")
+    return out, succeeds("prepare.sh", "text", "--data", own, "--out", out, WARM="torch")
 
 
 def test_every_word_is_kept_in_order_and_counted(own, made):

@@ -1,4 +1,4 @@
-"""Text for translation: Multi30k, and prepare_translation.sh for a corpus of one's own."""
+"""Text for translation: Multi30k, and prepare.sh translation for a corpus of one's own."""
 
 import dataclasses
 import gzip
@@ -118,7 +118,9 @@ def test_multi30k_is_downloaded_once_and_checked(corpus, tmp_path, monkeypatch, 
 
 def test_preparing_again_is_skipped_and_never_overwrites(prepared, corpus, other):
     before = times_in(prepared)
-    assert "already done" in succeeds("prepare_translation.sh", *prepare_options(corpus, prepared))
+    assert "already done" in succeeds(
+        "prepare.sh", "translation", *prepare_options(corpus, prepared)
+    )
     words = ["translation", "--out", prepared, "--data"]
     for options, message in (
         (["--units", "words"], "units is bpe there"),
@@ -307,5 +309,5 @@ def test_an_option_that_contradicts_like_is_rejected(options, prepared, talks, t
 
 
 def test_multi30k_is_nothing_else(corpus, tmp_path):
-    message = fails("prepare_multi30k.sh", "--out", tmp_path / "out", "--data", corpus)
+    message = fails("prepare.sh", "multi30k", "--out", tmp_path / "out", "--data", corpus)
     assert "train.lc.norm.tok.en.gz is not the published train.lc.norm.tok.en" in message

@@ -159,7 +159,7 @@ def test_data_that_cannot_be_scored_is_named_before_the_translation(prepared, tm
         (tmp_path / "prepared.json").write_text(json.dumps({**record, **changes}))
 
     of(corpus="ptb")
-    cure = "has the corpus ptb: give a folder of prepare_multi30k.sh, or of prepare_tr"
+    cure = "has the corpus ptb: give a folder of prepare.sh multi30k, or of prepare.sh tr"
     assert cure in refuses(*scoring)
     assert cure in refuses(distil.main, *scoring[1:], "--out", tmp_path / "out")
     of()

@@ -22,10 +22,9 @@ ALL_SCRIPTS = sorted(
 
 @pytest.mark.parametrize("script", ALL_SCRIPTS, ids=lambda path: path.name)
 def test_every_script_explains_itself(script):
-    text = succeeds(script, "--help")
+    corpus = ["text"] if script.name == "prepare.sh" else []
+    text = succeeds(script, *corpus, "--help")
     assert text.startswith("usage: ") and "\nexample" in text
-    if script.name.startswith("prepare_"):
-        assert "scripts/train.sh " in text
 
 
 @pytest.mark.parametrize("script", ["scripts/train.sh", "examples/ablation_study/captions.sh"])

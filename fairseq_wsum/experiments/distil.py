@@ -18,7 +18,7 @@ from .text_files import lines_of, sha256, write_lines
 from .translating import add_options, direction, generate, limits, read_generated
 
 DESCRIPTION = """\
-Translate the training text of DATA (a folder of prepare_multi30k.sh or prepare_translation.sh) with
+Translate the training text of DATA (a folder of prepare.sh multi30k or prepare.sh translation) with
 one model or an ensemble, in the direction in which they were trained, and make a folder in which
 these translations are the target text: sequence-level knowledge distillation (Kim and Rush, 2016).
 A model that trains on both texts in turn,

@@ -80,7 +80,7 @@ def _check_paths(args: argparse.Namespace) -> None:
         if not (data / f"{split}.idx").is_file():
             raise UserError(
                 f"--splits {','.join(args.splits)}: {data} has no {split}; give those that it has, "
-                "and a folder of prepare_ptb.sh, prepare_text.sh or fairseq-preprocess"
+                "and a folder of prepare.sh ptb, prepare.sh text or fairseq-preprocess"
             )
 
 

@@ -21,7 +21,7 @@ from .translating import add_options, direction, generate, limits, read_generate
 from .translation_scores import both_ways, detokenised, replace_unknown
 
 DESCRIPTION = """\
-Translate a split of DATA (a folder of prepare_multi30k.sh or prepare_translation.sh) and score it
+Translate a split of DATA (a folder of prepare.sh multi30k or prepare.sh translation) and score it
 in both ways: as lower-cased tokens, like the literature on Multi30k, and as detokenised text. The
 direction is that in which the model was trained."""
 EPILOG = """\

@@ -21,7 +21,7 @@ from .locks import hold
 from .program import PACKAGE, UserError, named, parse_data_first, say, script_parser, user_dir
 
 DESCRIPTION = """\
-Train a model on DATA (a folder of scripts/prepare_*.sh or fairseq-preprocess). An interrupted
+Train a model on DATA (a folder of scripts/prepare.sh or fairseq-preprocess). An interrupted
 run continues from DIR/checkpoint_last.pt and gives the result of an uninterrupted one."""
 EPILOG = """\
 These fairseq options are added unless you give them; all other options are passed to fairseq-train:
@@ -222,7 +222,7 @@ def check_paths(args: argparse.Namespace, options: list[str]) -> None:
     names = args.data.split(":")
     if missing := [name for name in names if not name or not Path(name).is_dir()]:
         raise UserError(
-            f"no data folder {missing[0]} (a ':' ends a path); make it with scripts/prepare_*.sh "
+            f"no data folder {missing[0]} (a ':' ends a path); make it with scripts/prepare.sh "
             "or fairseq-preprocess"
         )
     first, *more = map(Path, names)
@@ -232,7 +232,7 @@ def check_paths(args: argparse.Namespace, options: list[str]) -> None:
             if same.is_file() and not filecmp.cmp(words, same, shallow=False):
                 raise UserError(
                     f"{words} differs from that of {first}: prepare the text with the dictionaries "
-                    f"of {first} (scripts/prepare_translation.sh --like, or fairseq-preprocess "
+                    f"of {first} (scripts/prepare.sh translation --like, or fairseq-preprocess "
                     "--srcdict)"
                 )
     if not has(options, "--arch", "-a"):

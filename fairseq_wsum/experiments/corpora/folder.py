@@ -55,10 +55,7 @@ def is_done(
 def read_record(folder: Path) -> dict[str, Any]:
     """prepared.json of a prepared folder."""
     if not (folder / RECORD).is_file():
-        raise UserError(
-            f"{folder} has no {RECORD}: give a folder that `fairseq-wsum prepare` or a script "
-            "prepare_*.sh has made"
-        )
+        raise UserError(f"{folder} has no {RECORD}: give a folder that scripts/prepare.sh has made")
     try:
         found: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
         if "corpus" not in found:
@@ -75,8 +72,8 @@ def read_translation_record(folder: Path) -> dict[str, Any]:
     record = read_record(folder)
     if record["corpus"] not in ("multi30k", "translation"):
         raise UserError(
-            f"{folder} has the corpus {record['corpus']}: give a folder of prepare_multi30k.sh, or "
-            "of prepare_translation.sh for text of your own"
+            f"{folder} has the corpus {record['corpus']}: give a folder of prepare.sh multi30k, or "
+            "of prepare.sh translation for text of your own"
         )
     return record
 

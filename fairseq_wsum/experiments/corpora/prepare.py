@@ -1,4 +1,4 @@
-"""Prepare a corpus for fairseq: `fairseq-wsum prepare CORPUS --out DIR`."""
+"""`scripts/prepare.sh`: prepare a corpus for fairseq."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ Each file in --data {named}may end in .gz.
 In OUT, prepared.json has the options, counts, checksums and versions.
 
 example:
-  {script} {data}--out data-bin/{name}
+  scripts/prepare.sh {name} {data}--out data-bin/{name}
   scripts/train.sh data-bin/{name} --arch ..."""
 
 
 def main(given: Sequence[str]) -> None:
     """Prepare a corpus, whose name is the first word of the command line."""
-    name = first_word("fairseq-wsum prepare", "CORPUS", ABOUT, given)
+    name = first_word("scripts/prepare.sh", "CORPUS", ABOUT, given)
     args, rest = read(name, given[1:])
     if rest:
         parser_of(name).error(f"unrecognized arguments: {' '.join(rest)}")
@@ -83,12 +83,10 @@ def read(name: str, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]
 def parser_of(name: str) -> argparse.ArgumentParser:
     """The parser of the options of a corpus."""
     about = textwrap.fill(f"Prepare for fairseq: {ABOUT[name]}.", 100)
-    script = f"fairseq-wsum prepare {name}" if name in KINDS else f"prepare_{name}.sh"
     data = "" if name in CORPORA else "--data FOLDER "
-    example = script if name in KINDS else f"scripts/{script}"
     named = "has its published name and " if name in CORPORA else ""
-    epilog = EPILOG.format(named=named, script=example, data=data, name=name)
-    parser = script_parser(script, about, epilog)
+    epilog = EPILOG.format(named=named, data=data, name=name)
+    parser = script_parser(f"scripts/prepare.sh {name}", about, epilog)
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to create")
     source = parser.add_mutually_exclusive_group(required=name not in CORPORA)
     help = "read the files of the corpus from here"

@@ -95,7 +95,7 @@ class Captions(Translation):
             raise UserError(f"--sentences {self.args.sentences}: the corpus has {SENTENCES}")
 
     def prepare(self) -> None:
-        """Prepare the captions under the names that prepare_translation.sh reads."""
+        """Prepare the captions under the names that prepare.sh translation reads."""
         with tempfile.TemporaryDirectory() as text:
             for path in CORPUS.iterdir():
                 size = self.args.sentences if path.stem == "train" else None

@@ -45,7 +45,7 @@ def _check(
             raise ValueError(
                 f"the checkpoint was trained with other {name}, or with the same ones in another "
                 "order, than the data folder has: give the data that the model was trained with, "
-                "or prepare yours with its vocabulary (prepare_translation.sh --like FOLDER; a "
+                "or prepare yours with its vocabulary (prepare.sh translation --like FOLDER; a "
                 "text for a language model: fairseq-preprocess --only-source --srcdict FILE; a "
                 "treebank or questions: copy the model's dict*.txt into the prepared folder)"
             )
