@@ -230,17 +230,17 @@ def _save_memory_cell(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor])
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
     y, _, cells = output
-    kept = (or_equal(cells, y), None) if save else (None, u)
-    ctx.save_for_backward(z, v, c_0, padding_mask, *kept)
+    is_kept = save or u is not None  # y of the scan is the memory cell
+    ctx.save_for_backward(z, v, c_0, padding_mask, or_equal(cells, y) if is_kept else None)
 
 
 def _memory_cell_gradient(ctx: Any, dy: Tensor | None, dc_n: Tensor | None, _: None) -> Any:
     if torch.is_grad_enabled():
         _refuse()
-    z, v, c_0, padding_mask, cells, u = ctx.saved_tensors
+    z, v, c_0, padding_mask, cells = ctx.saved_tensors
     rest = (ctx.cell_id, ctx.reverse)
     if cells is None:
-        y, _, cells = torch.ops.fairseq_wsum.memory_cell(z, v, c_0, padding_mask, *rest, True, u)
+        y, _, cells = torch.ops.fairseq_wsum.memory_cell(z, v, c_0, padding_mask, *rest, True)
         cells = or_equal(cells, y)
     dz, dv, dc_0, du = torch.ops.fairseq_wsum.memory_cell_backward(
         dy, dc_n, z, v, c_0, padding_mask, cells, *rest
