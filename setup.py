@@ -28,7 +28,7 @@ FAIRSEQ = [f"ve-fairseq==0.12.3; {WHEEL}"]
 FAIRSEQ += ["fairseq-fixed==0.12.3.1; sys_platform != 'linux' or platform_machine != 'x86_64'"]
 TEXT = ["sacrebleu>=2.3", "sacremoses>=0.1", "sentencepiece>=0.1.99"]
 TEXT += ["ufal.chu-liu-edmonds>=1.0.3"]  # maximum spanning trees, for the parser
-TEXT += ["joblib>=1.3", "PyYAML>=6"]
+TEXT += ["joblib>=1.3", "PyYAML>=6", "regex>=2022"]
 TENSORBOARD = ["tensorboard>=2.14"]
 PLOT = ["matplotlib>=3.8"]
 STUDY = [*PLOT, "joblib>=1.3", "PyYAML>=6", "scipy>=1.11", "submitit>=1.5", "tabulate>=0.9"]

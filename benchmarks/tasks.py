@@ -77,13 +77,13 @@ def supars(task: Any) -> Steps:
     """The steps of supar's BiLSTM parser with an LSTM over characters."""
     from supar.models.dep import BiaffineDependencyModel
 
-    pad = task.words.pad()
+    pad = task.source_dictionary.pad()
     model = BiaffineDependencyModel(
-        n_words=len(task.words),
+        n_words=len(task.source_dictionary),
         n_rels=len(task.relation_dictionary),
         n_chars=257,
         pad_index=pad,
-        unk_index=task.words.unk(),
+        unk_index=task.source_dictionary.unk(),
     )
 
     def scores(batch: Batch) -> tuple[Any, ...]:

@@ -100,7 +100,7 @@ def test_features_of_bytes_are_those_of_the_equation() -> None:
 def test_the_gradients_of_features_of_bytes_are_the_same_in_each_run(data) -> None:
     torch.set_num_threads(4)
     task, _, _ = make(data)
-    features = WordFeatures(task.words, 4, 50, 8)
+    features = WordFeatures(task.source_dictionary, 4, 50, 8)
     words = [["Ab", "cd", "éf", "gh", "ij"] * 100] * 8
     tokens, bytes = torch.full((8, 500), 4), collate_bytes(words)
     above = torch.randn(8, 500, 50)
@@ -184,7 +184,7 @@ def test_words_that_look_like_symbols_are_unknown(data) -> None:
     sentences = [Sentence.of(["Ab", word, "cd", "gh"]) for word in ("<pad>", "<s>", "new")]
     task.parse(model, sentences)
     tokens = [task.sentence(one)["src_tokens"].tolist() for one in sentences]
-    assert tokens[0] == tokens[1] == tokens[2] and tokens[0][0][2] == task.words.unk()
+    assert tokens[0] == tokens[1] == tokens[2] and tokens[0][0][2] == task.source_dictionary.unk()
     assert all(one.heads.count(0) == 1 for one in sentences)
     symbols = task.relation_dictionary.symbols[: task.relation_dictionary.nspecial]
     assert not {*symbols} & {name for one in sentences for name in one.column("deprel")}
@@ -192,7 +192,11 @@ def test_words_that_look_like_symbols_are_unknown(data) -> None:
 
 def test_a_checkpoint_has_the_words_the_relations_and_the_tags(data) -> None:
     task, model, _ = make(data)
-    known = {"words": task.words, "relations": task.relation_dictionary, "tags": task.tags[0]}
+    known = {
+        "words": task.source_dictionary,
+        "relations": task.relation_dictionary,
+        "tags": task.tags[0],
+    }
     for name, dictionary in known.items():
         assert torch.equal(model.encoder.state_dict()[name], fingerprint(dictionary).double())
 
@@ -296,8 +300,9 @@ def test_the_best_tree_is_the_best_of_all_trees(words, favoured) -> None:
         assert total(best_tree(scores)) == pytest.approx(max(map(total, trees)))
 
 
-def test_scores_of_a_model_that_diverged_give_some_tree() -> None:
-    assert is_tree(tuple(best_tree(np.full((5, 5), np.nan))))
+@pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf])
+def test_scores_of_a_model_that_diverged_give_some_tree(score) -> None:
+    assert is_tree(tuple(best_tree(np.full((5, 5), score))))
 
 
 def test_what_is_a_tree() -> None:

@@ -168,7 +168,7 @@ def test_only_training_leaves_out_long_contexts(data) -> None:
 
 def test_a_checkpoint_has_the_words(data) -> None:
     task, model, _ = make(data)
-    assert torch.equal(model.state_dict()["words"], fingerprint(task.words).double())
+    assert torch.equal(model.state_dict()["words"], fingerprint(task.source_dictionary).double())
 
 
 def test_dropout_applies_to_bytes_layers_and_scores(data) -> None:

@@ -37,6 +37,8 @@ def test_each_token_is_the_text_of_its_span(text) -> None:
 def test_letters_digits_and_other_characters_are_apart() -> None:
     tokens = Text.of("It's 12kg/m_2 (é)").tokens
     assert " ".join(tokens) == "It ' s 12 kg / m _ 2 ( é )"
+    tokens = Text.of("हिन्दी, cafe\u0301s 1\u0301").tokens
+    assert tokens == ["हिन्दी", ",", "cafe\u0301s", "1", "\u0301"]
 
 
 def test_the_smallest_span_of_tokens_covers_an_answer() -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy
 from numpy.typing import NDArray
@@ -23,6 +22,8 @@ from .trace import Trace
 from .weighted_sum import norms
 
 Array = NDArray[numpy.floating]
+# of a sentence, by measure and group: a sum and a number by distance
+Sums = dict[tuple[str, str], Array]
 
 FUNCTION = {"ADP", "AUX", "CCONJ", "DET", "PART", "PRON", "SCONJ"}  # closed classes of UD
 RELATING = FUNCTION - {"DET", "PRON"}  # those that mark how words relate: "in", "that", "and"
@@ -42,8 +43,7 @@ class Syntax:
     """A table over the sentences of a treebank, for each layer and direction."""
 
     def __init__(self) -> None:
-        # by place and by measure and group: for each sentence a sum and a number by distance
-        self._sums: dict[tuple[str, int, str], _Sums] = defaultdict(_Sums)
+        self._sums: dict[tuple[str, int, str], list[Sums]] = defaultdict(list)  # by place
 
     def add(self, sentence: Sentence, heads: Sequence[int], tags: Sequence[str]) -> None:
         """Add a sentence with its tree.
@@ -55,10 +55,10 @@ class Syntax:
         """
         for view in sentence.given_views:
             for trace in view.directions:
-                sums = self._sums[view.side, view.layer, trace.direction]
                 order = slice(None, None, -1 if trace.reverse else 1)
                 weights = _of_words(trace, view.text)[order, order]
-                sums.add(weights, *_read_in_order(heads, tags, trace.reverse))
+                sums = _sums(weights, *_read_in_order(heads, tags, trace.reverse))
+                self._sums[view.side, view.layer, trace.direction].append(sums)
 
     def write(self, path: Path) -> None:
         """Write the table, text with tabs between the columns.
@@ -77,8 +77,8 @@ class Syntax:
         """
         with whole(path) as partial, partial.open("w", encoding="utf-8") as file:
             file.write("\t".join(HEADER) + "\n")
-            for place, sums in self._sums.items():
-                for measure, group, values, number in sums.rows():
+            for place, sentences in self._sums.items():
+                for measure, group, values, number in _rows(sentences):
                     numbers = (f"{value:.4g}" for value in values)
                     row = (*map(str, place), measure, group, *numbers, str(number))
                     file.write("\t".join(row) + "\n")
@@ -112,62 +112,57 @@ def ends(heads: Sequence[int]) -> list[int]:
     return found
 
 
-class _Sums:
-    """The sums of one direction of one layer."""
+def _sums(weights: Array, heads: Sequence[int], tags: Sequence[str]) -> Sums:
+    """Those of a sentence: W, and what `_read_in_order` returns."""
+    sums: Sums = {}
 
-    def __init__(self) -> None:
-        self.sentences: list[dict[tuple[str, str], Array]] = []
+    def count(measure: str, group: str, distance: int, j: int, before: int, after: int) -> None:
+        if after < len(weights) and weights[before, j] > SMALL:
+            share = weights[after, j] / weights[before, j]
+            found = sums.setdefault((measure, group), _none(measure))
+            found[:, distance] += share, 1
 
-    def add(self, weights: Array, heads: Sequence[int], tags: Sequence[str]) -> None:
-        """Add a sentence: W, and what `_read_in_order` returns."""
-        sums: dict[tuple[str, str], Array] = {}
+    has_dependents, last = {*heads}, ends(heads)
+    closing = {end for j, end in enumerate(last) if end > j}
+    for j, (tag, end) in enumerate(zip(tags, last, strict=True)):
+        groups = ["heads" if j in has_dependents else "no heads"]
+        for group, own in CLASSES.items():
+            groups += [group] * (tag in own)
+        for k, measure in zip(LATER, KEPT, strict=True):
+            for group in groups:
+                count(measure, group, 0, j, j, j + k)
+        for t in range(j + 1, min(j + FARTHEST, len(heads) - 1) + 1):
+            if j not in has_dependents:
+                count("leaving", NO_HEAD, t - j, j, t, t + 1)
+                if t in closing:
+                    count("leaving", NO_HEAD_AT_END, t - j, j, t, t + 1)
+            elif t <= end:
+                count("leaving", END if t == end else INSIDE, t - j, j, t, t + 1)
+    return sums
 
-        def count(measure: str, group: str, distance: int, j: int, before: int, after: int) -> None:
-            if after < len(weights) and weights[before, j] > SMALL:
-                share = weights[after, j] / weights[before, j]
-                found = sums.setdefault((measure, group), _none(measure))
-                found[:, distance] += share, 1
 
-        has_dependents, last = {*heads}, ends(heads)
-        closing = {end for j, end in enumerate(last) if end > j}
-        for j, (tag, end) in enumerate(zip(tags, last, strict=True)):
-            groups = ["heads" if j in has_dependents else "no heads"]
-            for group, own in CLASSES.items():
-                groups += [group] * (tag in own)
-            for k, measure in zip(LATER, KEPT, strict=True):
-                for group in groups:
-                    count(measure, group, 0, j, j, j + k)
-            for t in range(j + 1, min(j + FARTHEST, len(heads) - 1) + 1):
-                if j not in has_dependents:
-                    count("leaving", NO_HEAD, t - j, j, t, t + 1)
-                    if t in closing:
-                        count("leaving", NO_HEAD_AT_END, t - j, j, t, t + 1)
-                elif t <= end:
-                    count("leaving", END if t == end else INSIDE, t - j, j, t, t + 1)
-        self.sentences.append(sums)
-
-    def rows(self) -> Iterator[tuple[str, str, list[float], int]]:
-        """Measure, group, mean with its interval, and number, of each row."""
-        names = sorted({name for sums in self.sentences for name in sums})
-        size = len(self.sentences)
-        rng = numpy.random.default_rng(1)
-        drawn = rng.multinomial(size, numpy.full(size, 1 / size), SAMPLES)
-        drawn = numpy.vstack([numpy.ones(size, int), drawn])  # first all sentences, once each
-        sampled: dict[tuple[str, str], Any] = {}
-        for name in names:
-            every = numpy.stack([sums.get(name, _none(name[0])) for sums in self.sentences])
-            sampled[name] = numpy.einsum("rs,skd->krd", drawn, every)  # sums and numbers
-        end = sampled.get(("leaving", END))
-        for (measure, group), (total, number) in sampled.items():
-            count = int(number[0].sum())
-            if measure != "leaving":
-                yield measure, group, _interval(_mean(total.sum(1), number.sum(1))), count
-            elif end is not None:
-                # weights by distance; a distance that a group does not have counts for neither
-                own = end[1] * (number > 0)
-                if own[0].any():
-                    mean = numpy.where(own > 0, own * _mean(total, number), 0).sum(1)
-                    yield measure, group, _interval(_mean(mean, own.sum(1))), count
+def _rows(sentences: Sequence[Sums]) -> Iterator[tuple[str, str, list[float], int]]:
+    """Measure, group, mean with its interval, and number, of each row."""
+    names = sorted({name for sums in sentences for name in sums})
+    size = len(sentences)
+    rng = numpy.random.default_rng(1)
+    drawn = rng.multinomial(size, numpy.full(size, 1 / size), SAMPLES)
+    drawn = numpy.vstack([numpy.ones(size, int), drawn])  # first all sentences, once each
+    sampled: Sums = {}
+    for name in names:
+        every = numpy.stack([sums.get(name, _none(name[0])) for sums in sentences])
+        sampled[name] = numpy.einsum("rs,skd->krd", drawn, every)  # sums and numbers
+    end = sampled.get(("leaving", END))
+    for (measure, group), (total, number) in sampled.items():
+        count = int(number[0].sum())
+        if measure != "leaving":
+            yield measure, group, _interval(_mean(total.sum(1), number.sum(1))), count
+        elif end is not None:
+            # weights by distance; a distance that a group does not have counts for neither
+            own = end[1] * (number > 0)
+            if own[0].any():
+                mean = numpy.where(own > 0, own * _mean(total, number), 0).sum(1)
+                yield measure, group, _interval(_mean(mean, own.sum(1))), count
 
 
 def _none(measure: str) -> Array:

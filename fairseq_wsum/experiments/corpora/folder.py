@@ -145,31 +145,6 @@ def make_dictionary(
     return dictionary
 
 
-def make_words(
-    words: Mapping[str, int], others: Mapping[str, int], threshold: int, vectors: Path | None
-) -> Dictionary:
-    """fairseq's dictionary of the training words, and of all words with pre-trained vectors.
-
-    Args:
-        words, others: how often each word occurs in the training text, and in the others.
-        threshold: how often a training word must occur.
-        vectors: a file in the text format of word2vec or GloVe.
-    """
-    kept = {word: n for word, n in words.items() if n >= threshold}
-    if vectors is not None:
-        every = {**others, **words}
-        with vectors.open(encoding="utf-8", errors="replace") as file:
-            first = (line.split(" ", 1)[0] for line in file)
-            found = {word: every[word] for word in first if word in every}
-        if not found:
-            raise UserError(
-                f"--vectors {vectors} has none of the words; give a text in the format of GloVe or "
-                "word2vec"
-            )
-        kept |= found
-    return make_dictionary(kept)
-
-
 def load_dictionary(path: Path) -> Dictionary:
     import_fairseq()
     from fairseq.data import Dictionary

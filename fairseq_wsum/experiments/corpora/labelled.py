@@ -1,45 +1,34 @@
-"""What preparing a treebank, questions and trees with sentiment have in common."""
+"""What preparing a treebank, questions and trees with sentiment have in common.
+
+Each kind of data is a module:
+
+- `NAMES`: for each split, patterns of the name of its file, which may end in .gz, too.
+- `OPTIONAL`: the splits that need not have a file.
+- `add_options`: adds the options of this kind to a parser.
+- `make`: makes the files of a folder: from the file of each split, the folder and the options. It
+  returns what is recorded: first how many there are of what in each split, then the size of the
+  `dictionary`, and more.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ...argument_types import positive
 from ..program import UserError, few, import_fairseq, listed
-from .folder import is_done, new_folder, write_record
+from .folder import is_done, make_dictionary, new_folder, write_record
 from .published import Corpus
 from .reading import file_sha256, text_sha256
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of data.
-
-    Attributes:
-        own: the name of data of one's own; data with a published name have a `Corpus`.
-        names: for each split, patterns of the name of its file, which may end in .gz, too.
-        add_options: adds the options of this kind to a parser.
-        make: makes the files of a folder: from the file of each split, the folder and the options.
-            It returns what is recorded: first how many there are of what in each split, then the
-            size of the `dictionary`, and more.
-        optional: the splits that need not have a file.
-    """
-
-    own: str
-    names: Mapping[str, Sequence[str]]
-    add_options: Callable[[argparse.ArgumentParser], None]
-    make: Callable[[dict[str, Path], Path, argparse.Namespace], dict[str, Any]]
-    optional: Sequence[str] = ()
-
-
-def prepare(kind: Kind, corpus: Corpus | None, args: argparse.Namespace) -> None:
+def prepare(name: str, kind: ModuleType, corpus: Corpus | None, args: argparse.Namespace) -> None:
     """Prepare a published corpus, or one's own files in --data."""
-    name = kind.own if corpus is None else corpus.name
     settings: dict[str, Any] = {"corpus": name}
     for option, value in vars(args).items():
         if option not in ("out", "data", "cache"):
@@ -59,13 +48,13 @@ def prepare(kind: Kind, corpus: Corpus | None, args: argparse.Namespace) -> None
     print(f"{args.out}: {what}: {listed(counts)}; dictionary: {found['dictionary']:,}")
 
 
-def own_files(kind: Kind, args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, str]]:
+def own_files(kind: ModuleType, args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, str]]:
     """The file of each split in --data, and the SHA-256 of its text."""
     paths = {}
-    for split, patterns in kind.names.items():
+    for split, patterns in kind.NAMES.items():
         endings = [pattern + ending for pattern in patterns for ending in ("", ".gz")]
         found = [path for pattern in endings for path in sorted(args.data.glob(pattern))]
-        if len(found) != 1 and (found or split not in kind.optional):
+        if len(found) != 1 and (found or split not in kind.OPTIONAL):
             wanted = " or ".join(patterns)
             names = f": {few([path.name for path in found])}" if found else ""
             raise UserError(
@@ -78,7 +67,7 @@ def own_files(kind: Kind, args: argparse.Namespace) -> tuple[dict[str, Path], di
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
-    """The options of a dictionary of words, which `folder.make_words` makes."""
+    """The options of a dictionary of words, which `save_words` makes."""
     add = parser.add_argument
     help = "the dictionary has the words that occur at least N times in the training set; others "
     help += "become <unk> (default 2)"
@@ -86,3 +75,28 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     help = "add to the dictionary those words of all splits that have a vector in FILE, a text in "
     help += "the format of GloVe or word2vec, for training with --encoder-embed-path FILE"
     add("--vectors", type=Path, metavar="FILE", help=help)
+
+
+def save_words(folder: Path, words: Mapping[str, Counter[str]], args: argparse.Namespace) -> int:
+    """Write the dictionary of a folder, with the options of `add_words`, and return its size.
+
+    Args:
+        folder: the folder.
+        words: how often each word occurs in each split.
+        args: the options.
+    """
+    kept = {word: n for word, n in words["train"].items() if n >= args.threshold}
+    if args.vectors is not None:
+        every = {**(words["valid"] + words["test"]), **words["train"]}
+        with args.vectors.open(encoding="utf-8", errors="replace") as file:
+            first = (line.split(" ", 1)[0] for line in file)
+            found = {word: every[word] for word in first if word in every}
+        if not found:
+            raise UserError(
+                f"--vectors {args.vectors} has none of the words; give a text in the format of "
+                "GloVe or word2vec"
+            )
+        kept |= found
+    dictionary = make_dictionary(kept)
+    dictionary.save(str(folder / "dict.txt"))
+    return len(dictionary)

@@ -10,16 +10,13 @@ from pathlib import Path
 
 from ...argument_types import positive
 from ..program import first_word, folder, script_parser
-from . import labelled, text, translation
+from . import labelled, questions, sentiment, text, translation, treebank
 from .folder import read_translation_record
 from .published import EWT, FORMS, GBW, LANGUAGES, MULTI30K, PTB, SQUAD, SST, WIKITEXT2
-from .questions import QUESTIONS
-from .sentiment import SENTIMENT
-from .treebank import TREEBANK
 
 CORPORA = {one.name: one for one in (MULTI30K, PTB, WIKITEXT2, GBW, EWT, SQUAD, SST)}
-KINDS = {one.own: one for one in (TREEBANK, QUESTIONS, SENTIMENT)}
-KINDS |= {"ewt": TREEBANK, "squad": QUESTIONS, "sst": SENTIMENT}
+KINDS = {"treebank": treebank, "questions": questions, "sentiment": sentiment}
+KINDS |= {"ewt": treebank, "squad": questions, "sst": sentiment}
 TRANSLATION = ("multi30k", "translation")
 
 ABOUT = {
@@ -67,7 +64,7 @@ def prepare(name: str, args: argparse.Namespace) -> None:
     if name in TRANSLATION:
         translation.prepare(corpus, args)
     elif kind := KINDS.get(name):
-        labelled.prepare(kind, corpus, args)
+        labelled.prepare(name, kind, corpus, args)
     else:
         text.prepare(corpus, args)
 

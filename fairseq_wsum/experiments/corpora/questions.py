@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ..program import UserError
-from .folder import make_words
-from .labelled import Kind, add_words
+from .labelled import add_words, save_words
 
 NAMES = {"train": ["train*.json"], "valid": ["valid*.json"], "test": ["dev*.json", "test*.json"]}
+OPTIONAL = ["valid"]
+add_options = add_words
 
 
 def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Make the files of a folder; see `Kind`."""
+    """Make the files of a folder; see labelled.py."""
     from ...plugin.data.questions import read_articles, read_questions
 
     articles = {split: read_articles(path) for split, path in paths.items()}
@@ -25,24 +26,19 @@ def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict
         every = list(enumerate(articles["train"]))
         articles["valid"] = [one for k, one in every if k in held_out]
         articles["train"] = [one for k, one in every if k not in held_out]
-    words: Counter[str] = Counter()
-    others: Counter[str] = Counter()
-    numbers, exact = {}, {}
+    words, numbers, exact = {}, {}, {}
     for split, own in articles.items():
         path = paths.get(split, paths["train"])
         found = read_questions(path, with_answers=True, articles=own)
         numbers[split] = len(found)
         exact[split] = sum(one.context.part(*one.span) == one.answers[0] for one in found)
         texts = {text for one in found for text in (one.question, one.context)}
-        counts = words if split == "train" else others
-        counts.update(token.lower() for text in texts for token in text.tokens)
+        words[split] = Counter(token.lower() for text in texts for token in text.tokens)
         content = json.dumps({"version": "1.1", "data": own}, ensure_ascii=False)
         (folder / f"{split}.json").write_text(content, "utf-8")
-    dictionary = make_words(words, others, args.threshold, args.vectors)
-    dictionary.save(str(folder / "dict.txt"))
     share = 100 * exact["train"] / numbers["train"]
     print(f"{share:.1f} % of the training answers are whole tokens")
-    return {"questions": numbers, "exact": exact, "dictionary": len(dictionary)}
+    return {"questions": numbers, "exact": exact, "dictionary": save_words(folder, words, args)}
 
 
 def _held_out(articles: int, path: Path) -> set[int]:
@@ -51,6 +47,3 @@ def _held_out(articles: int, path: Path) -> set[int]:
     if number >= articles:
         raise UserError(f"{path} has {articles} articles: give a file valid.json for validation")
     return {(2 * k + 1) * articles // (2 * number) for k in range(number)}
-
-
-QUESTIONS = Kind("questions", NAMES, add_words, make, optional=["valid"])

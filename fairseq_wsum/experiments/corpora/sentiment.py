@@ -11,11 +11,11 @@ from typing import Any
 
 from ..program import UserError
 from .folder import encode, make_dictionary
-from .labelled import Kind
 from .reading import read_text
 from .sentiment_trees import Tree, read_trees
 
 NAMES = {"train": ["train.txt"], "valid": ["dev.txt", "valid.txt"], "test": ["test.txt"]}
+OPTIONAL: list[str] = []
 Example = tuple[int, tuple[str, ...]]  # the class, from 0, and the words
 
 
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Make the files of a folder; see `Kind`."""
+    """Make the files of a folder; see labelled.py."""
     for name in ("trees", "input0", "label"):
         (folder / name).mkdir()
     found: dict[str, list[Example]] = {}
@@ -64,6 +64,3 @@ def examples(trees: Iterable[Tree], labels: int, phrases: bool = False) -> list[
     if labels == 2:
         found = [(int(part.side > 0), part.words) for part in parts if part.side]
     return list(dict.fromkeys(found)) if phrases else found
-
-
-SENTIMENT = Kind("sentiment", NAMES, add_options, make)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..program import UserError
-from .folder import make_dictionary, make_words
-from .labelled import Kind, add_words
+from .folder import make_dictionary
+from .labelled import add_words, save_words
 from .reading import read_text
 
 NAMES = {
@@ -17,11 +17,13 @@ NAMES = {
     "valid": ["*dev.conllu", "*valid.conllu"],
     "test": ["*test.conllu"],
 }
+OPTIONAL: list[str] = []
+add_options = add_words
 COLUMNS = ("upos", "xpos", "deprel")  # with a dictionary each
 
 
 def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Make the files of a folder; see `Kind`."""
+    """Make the files of a folder; see labelled.py."""
     from ...plugin.data.treebank import read_treebank
 
     words: dict[str, Counter[str]] = {}
@@ -37,13 +39,8 @@ def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict
         if split == "train":
             for column in COLUMNS:
                 values[column].update(value for one in found for value in one.column(column))
-    others = words["valid"] + words["test"]
-    dictionary = make_words(words["train"], others, args.threshold, args.vectors)
-    dictionary.save(str(folder / "dict.txt"))
+    size = save_words(folder, words, args)
     for column in COLUMNS:
         make_dictionary(values[column]).save(str(folder / f"dict.{column}.txt"))
     totals = {split: counts.total() for split, counts in words.items()}
-    return {"words": totals, "dictionary": len(dictionary), "sentences": sentences}
-
-
-TREEBANK = Kind("treebank", NAMES, add_words, make)
+    return {"words": totals, "dictionary": size, "sentences": sentences}

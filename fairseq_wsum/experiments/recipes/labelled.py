@@ -6,8 +6,14 @@ import json
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from ...files import whole
+from ..answer import answer, as_json
+from ..corpora.sentiment import examples
+from ..corpora.sentiment_trees import negations, read_trees
 from ..model import load_model, write
+from ..parse import parse
 from .epochs import InEpochs
 
 
@@ -38,8 +44,6 @@ class Parsing(Labelled):
     way = "CoNLL 2018, gold words"
 
     def scores(self, model: Any, task: Any, subset: str) -> dict[str, float]:
-        from ..parse import parse
-
         _, scores = parse(model, task, self.data / f"{subset}.conllu", True)
         return scores
 
@@ -50,8 +54,6 @@ class Answering(Labelled):
     way = "SQuAD 1.1"
 
     def scores(self, model: Any, task: Any, subset: str) -> dict[str, float]:
-        from ..answer import answer, as_json
-
         answers, scores = answer(model, task, self.data / f"{subset}.json", True)
         name = {"valid": "predictions-valid", "test": "predictions"}[subset]
         write(as_json(answers), self.run / f"{name}.json", {})
@@ -67,11 +69,6 @@ class Sentiment(Labelled):
         self.settings["peer"]["model"] = {**self.settings["model"], "encoder-layers": 0}
 
     def scores(self, model: Any, task: Any, subset: str) -> dict[str, float]:
-        import torch
-
-        from ..corpora.sentiment import examples
-        from ..corpora.sentiment_trees import negations, read_trees
-
         (head,), device = model.classification_heads, next(model.parameters()).device
         right: dict[str, list[int]] = {"accuracy": [], "accuracy, negated": []}
         for tree in read_trees(self.data / "trees" / f"{subset}.txt"):

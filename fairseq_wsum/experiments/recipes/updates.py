@@ -78,7 +78,7 @@ def _batches_in(cfg: DictConfig, epoch: int) -> int:
         max_positions=utils.resolve_max_positions(task.max_positions(), cfg.dataset.max_tokens),
         ignore_invalid_inputs=True,
         required_batch_size_multiple=cfg.dataset.required_batch_size_multiple,
-        seed=cfg.common.seed + epoch,
+        seed=cfg.common.seed + epoch * cfg.dataset.update_ordered_indices_seed,
         epoch=epoch,
         disable_iterator_cache=True,
     )

@@ -6,13 +6,13 @@ Shapes: B questions, T tokens of a context, J tokens of a question, C bytes.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import regex
 import torch
 from fairseq.data import Dictionary
 
@@ -20,8 +20,9 @@ from ...files import opened
 from ..modules.word_features import collate_bytes
 from .sized import SizedDataset, padded
 
-# Letters, digits, or one other character: an answer seldom begins or ends within such a token.
-TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_")
+# Letters with their marks, such as the vowel signs of Hindi; digits; or one other character: an
+# answer seldom begins or ends within such a token.
+TOKEN = regex.compile(r"(?:\p{L}\p{M}*)+|\d+|\S")
 NOISE = 0.1  # of the lengths by which questions are sorted, as in AllenNLP
 
 

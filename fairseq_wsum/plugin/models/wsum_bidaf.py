@@ -78,7 +78,7 @@ class WsumBidaf(BaseFairseqModel):
                 features,
                 cfg.encoder_hidden_size,
                 number,
-                dropout=self.dropout if number > 1 else 0.0,
+                dropout=self.dropout,
                 bidirectional=True,
                 cell=described_cell(cfg, cfg.cell),
                 backend=cfg.lstm_backend,
@@ -138,14 +138,12 @@ class WsumBidaf(BaseFairseqModel):
 
     def _embed(self, tokens: Tensor, bytes: Tensor) -> Tensor:
         words, *of_bytes = self.features(tokens, bytes)
-        x: Tensor = self.highway(torch.cat((words, *map(self.dropout, of_bytes)), dim=-1))
-        return x
+        return self.highway(torch.cat((words, *map(self.dropout, of_bytes)), dim=-1))
 
     def _run(self, layers: WsumLSTM, x: Tensor, mask: Tensor) -> Tensor:
         """B x T x features -> B x T x 2H."""
         y, _ = layers(x.transpose(0, 1), padding_mask=mask.t() if mask.any() else None)
-        dropped: Tensor = self.dropout(y.transpose(0, 1))
-        return dropped
+        return self.dropout(y.transpose(0, 1))
 
     def _score(self, module: nn.Linear, g: Tensor, m: Tensor, mask: Tensor) -> Tensor:
         scores = linear(module, self.dropout(torch.cat((g, m), dim=-1))).squeeze(-1)

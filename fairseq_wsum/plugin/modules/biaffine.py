@@ -31,8 +31,7 @@ class Projection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """T x B x size -> B x T x features."""
-        y: Tensor = self.dropout(F.leaky_relu(linear(self.fc, x), 0.1))
-        return y.transpose(0, 1)
+        return self.dropout(F.leaky_relu(linear(self.fc, x), 0.1)).transpose(0, 1)
 
 
 class ArcScorer(nn.Module):

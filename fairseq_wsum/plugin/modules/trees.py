@@ -22,8 +22,8 @@ def best_tree(scores: np.ndarray) -> list[int]:
     """
     from ufal.chu_liu_edmonds import chu_liu_edmonds
 
-    # in a training that diverges they are NaN, which fairseq reports after the validation
-    scores = np.nan_to_num(np.array(scores, dtype=np.float64), nan=0.0, neginf=-np.inf)
+    # in a training that diverges they are NaN or infinite; fairseq reports it after the validation
+    scores = np.nan_to_num(np.array(scores, dtype=np.float64)).clip(-1e9, 1e9)
     np.fill_diagonal(scores, -np.inf)
     words = scores[1:]
     finite = words[np.isfinite(words)]
@@ -40,10 +40,8 @@ def why_no_tree(heads: Sequence[int]) -> str | None:
             return f"word {word} has the head {head}"
     if (roots := heads.count(0)) != 1:
         return f"{roots} words have the head 0; a tree has one root"
-    for word in range(1, len(heads) + 1):
-        place, steps = word, 0
-        while place and steps <= len(heads):
-            place, steps = heads[place - 1], steps + 1
-        if place:
-            return f"the heads of word {word} form a cycle"
-    return None
+    above, below = {0}, {*range(1, len(heads) + 1)}  # what reaches the root, and the others
+    while above:
+        above = {word for word in below if heads[word - 1] in above}
+        below -= above
+    return f"the heads of word {min(below)} form a cycle" if below else None

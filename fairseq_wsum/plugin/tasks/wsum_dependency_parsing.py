@@ -44,11 +44,13 @@ class WsumDependencyParsingTask(FairseqTask):
         tags: the dictionary of the tags, and the name of their column, or None.
     """
 
+    source_dictionary: Any = None  # a property in fairseq
+
     def __init__(self, cfg: WsumDependencyParsingConfig, **unused: Any) -> None:
         super().__init__(cfg)
         check_limits(WsumDependencyParsingConfig, cfg)
         import_module("ufal.chu_liu_edmonds")  # else it would be missing in the first validation
-        self.words = self._load("dict.txt")
+        self.source_dictionary = self._load("dict.txt")
         self.relation_dictionary = self._load("dict.deprel.txt")
         self.tags = None if cfg.tags == "none" else (self._load(f"dict.{cfg.tags}.txt"), cfg.tags)
         if self.tags is not None and {*self.tags[0].symbols[self.tags[0].nspecial :]} <= {"_"}:
@@ -56,10 +58,6 @@ class WsumDependencyParsingTask(FairseqTask):
 
     def _load(self, name: str) -> Dictionary:
         return self.load_dictionary(str(Path(self.cfg.data, name)))
-
-    @property
-    def source_dictionary(self) -> Dictionary:
-        return self.words
 
     def load_dataset(self, split: str, combine: bool = False, **unused: Any) -> None:
         """Read SPLIT.conllu of the data folder.
@@ -74,7 +72,9 @@ class WsumDependencyParsingTask(FairseqTask):
 
     def treebank(self, sentences: Sequence[Sentence]) -> TreebankDataset:
         """The sentences of a treebank as a dataset."""
-        return TreebankDataset(sentences, self.words, self.relation_dictionary, self.tags)
+        return TreebankDataset(
+            sentences, self.source_dictionary, self.relation_dictionary, self.tags
+        )
 
     def sentence(self, given: Iterable[str] | Sentence) -> dict[str, Any]:
         """What the model reads of a single sentence, or of its words.
@@ -87,8 +87,7 @@ class WsumDependencyParsingTask(FairseqTask):
                 raise ValueError(f"the model reads tags ({self.tags[1]}), and has words alone here")
             given = Sentence.of(given)
         dataset = self.treebank([given])
-        inputs: dict[str, Any] = dataset.collater([dataset[0]])["net_input"]
-        return inputs
+        return dataset.collater([dataset[0]])["net_input"]
 
     @torch.no_grad()
     def parse(self, model: Any, sentences: Sequence[Sentence]) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import MISSING
@@ -40,15 +39,12 @@ class WsumSpanPredictionTask(FairseqTask):
     """
 
     reads_question = True
+    source_dictionary: Any = None  # a property in fairseq
 
     def __init__(self, cfg: WsumSpanPredictionConfig, **unused: Any) -> None:
         super().__init__(cfg)
         check_limits(WsumSpanPredictionConfig, cfg)
-        self.words = self.load_dictionary(str(Path(cfg.data, "dict.txt")))
-
-    @property
-    def source_dictionary(self) -> Dictionary:
-        return self.words
+        self.source_dictionary = self.load_dictionary(str(Path(cfg.data, "dict.txt")))
 
     def load_dataset(self, split: str, combine: bool = False, **unused: Any) -> None:
         """Read SPLIT.json of the data folder. Long contexts are left out of the split `train`.
@@ -61,7 +57,7 @@ class WsumSpanPredictionTask(FairseqTask):
         found = read_questions(path, with_answers=True)
         limit = self.cfg.max_source_positions if split == "train" else math.inf
         kept = [one for one in found if len(one.context.tokens) <= limit]
-        self.datasets[split] = QuestionDataset(kept, self.words)
+        self.datasets[split] = QuestionDataset(kept, self.source_dictionary)
         logger.info(
             "%s: %d questions, and %d with longer contexts", path, len(kept), len(found) - len(kept)
         )
@@ -73,15 +69,16 @@ class WsumSpanPredictionTask(FairseqTask):
     def sentence(self, words: Iterable[str], question: Iterable[str] = ()) -> dict[str, Any]:
         """What the model reads of the tokens of a single context and of a question about it."""
         about, context = (Text("", [*tokens], []) for tokens in (question, words))
-        dataset = QuestionDataset([Question("", about, context, (), (0, 0))], self.words)
-        inputs: dict[str, Any] = dataset.collater([dataset[0]])["net_input"]
-        return inputs
+        dataset = QuestionDataset(
+            [Question("", about, context, (), (0, 0))], self.source_dictionary
+        )
+        return dataset.collater([dataset[0]])["net_input"]
 
     @torch.no_grad()
     def answer(self, model: Any, questions: Sequence[Question]) -> dict[str, str]:
         """The answer of a model to each question, by its id: the best span of `best_spans`."""
         found = {}
-        for batch in QuestionDataset(questions, self.words).batches(model):
+        for batch in QuestionDataset(questions, self.source_dictionary).batches(model):
             spans = best_spans(*model(**batch["net_input"])).tolist()
             for one, span in zip(batch["questions"], spans, strict=True):
                 found[one.id] = one.context.part(*span)
