@@ -135,6 +135,16 @@ def test_a_prefix_longer_than_the_limit_is_cut_as_in_fairseq(monkeypatch) -> Non
     assert {len(hypothesis["tokens"]) for each in found[1] for hypothesis in each} == {4}
 
 
+def test_an_empty_translation_can_be_given() -> None:
+    src, lengths, _ = make_batch(LENGTHS)
+    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
+    prefix = torch.randint(4, len(TARGET), (len(LENGTHS), 2))
+    prefix[3] = torch.tensor([EOS, PAD])
+    model = make_model()
+    found = build([model], beam=3).generate([model], sample, prefix_tokens=prefix)
+    assert [one["tokens"].tolist() for one in found[3]] == [[EOS]]
+
+
 @every_model
 @pytest.mark.parametrize("rest", [[4, 5], [1, 3, 4]], ids=str)
 def test_the_sources_of_the_remaining_sentences_are_kept(rest, name, monkeypatch) -> None:

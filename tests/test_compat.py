@@ -2,6 +2,7 @@
 
 import inspect
 from argparse import Namespace
+from functools import partial
 
 import pytest
 import torch
@@ -115,3 +116,12 @@ def test_an_average_without_a_past_computes_what_the_model_computes(make) -> Non
     is_language_model = isinstance(model, language_models.WsumLSTMLanguageModel)
     batch = (language_models.make_tokens(),) if is_language_model else translation.make_batch()
     torch.testing.assert_close(average.get_model().eval()(*batch)[0], model(*batch)[0])
+
+
+def test_a_shared_embedding_is_averaged_once() -> None:
+    make = partial(transformer_models.make_model, share_decoder_input_output_embed=True)
+    average, model = average_of(make(), decay=0.75), make()
+    start = average.get_model().decoder.embed_tokens.weight.clone()
+    average.step(model, 1)
+    expected = 0.75 * start + 0.25 * model.decoder.embed_tokens.weight
+    torch.testing.assert_close(average.get_model().decoder.output_projection.weight, expected)

@@ -49,6 +49,16 @@ def test_another_number_of_processes_continues_at_the_same_batch(prepared, tmp_p
     assert position == 5 + 3  # updates 3, 4 and 5 of two processes
 
 
+def test_an_average_begins_with_the_weights_of_a_checkpoint_without_one(prepared, tmp_path) -> None:
+    train(prepared, tmp_path, *TRAINING, "--max-update", 2)
+    before = read(tmp_path / "checkpoint_last.pt")["model"]
+    train(prepared, tmp_path, *TRAINING, "--max-update", 3, "--store-ema", "--ema-decay", 1)
+    after = read(tmp_path / "checkpoint_last.pt")
+    average = after["extra_state"]["ema"]
+    assert all(torch.equal(average[name], weight) for name, weight in before.items())
+    assert not all(torch.equal(after["model"][name], weight) for name, weight in before.items())
+
+
 # The iterator itself
 
 

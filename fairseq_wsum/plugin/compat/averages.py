@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 from typing import Any
 
+from fairseq import checkpoint_utils
 from fairseq.models.ema.ema import EMA
 from torch import Tensor
 
@@ -13,6 +15,8 @@ def apply() -> None:
     """Apply the shims of this file."""
     _keep_versions()
     _stay_in_phase()
+    _average_shared_weights_once()
+    _begin_with_the_weights()
 
 
 def _stay_in_phase() -> None:
@@ -46,3 +50,42 @@ def _keep_versions() -> None:
         restore(self, {**self.model.state_dict(), **state_dict}, *args, **named)
 
     EMA.restore = restore_all
+
+
+def _average_shared_weights_once() -> None:
+    """Average a weight once, however many names it has, such as that of a shared embedding.
+
+    fairseq averages the entries of the state dict in place, so that an embedding with three names
+    moves three times as far in each update.
+    """
+    step = EMA._step_internal
+
+    @functools.wraps(step)
+    def step_once(self: EMA, new_model: Any, updates: int | None = None) -> None:
+        names, first = (
+            {name for name, _ in new_model.named_parameters(remove_duplicate=one)}
+            for one in (False, True)
+        )
+        entries = {
+            name: part for name, part in new_model.state_dict().items() if name not in names - first
+        }
+        step(self, SimpleNamespace(state_dict=lambda: entries), updates)
+
+    EMA._step_internal = step_once
+
+
+def _begin_with_the_weights() -> None:
+    """Let the average of a checkpoint that has none begin with its weights.
+
+    fairseq means to do so, but has removed them by then: KeyError: 'model' (trainer.py).
+    """
+    load = checkpoint_utils.load_checkpoint_to_cpu
+
+    @functools.wraps(load)
+    def load_with_average(*args: Any, **named: Any) -> dict[str, Any]:
+        state: dict[str, Any] = load(*args, **named)
+        if "model" in state:
+            state.setdefault("extra_state", {}).setdefault("ema", state["model"])
+        return state
+
+    checkpoint_utils.load_checkpoint_to_cpu = load_with_average

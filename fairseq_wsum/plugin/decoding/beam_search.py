@@ -139,6 +139,8 @@ class CandidateSearch(BeamSearch):
     def __init__(self, tgt_dict: Dictionary, ensemble: CandidateEnsemble) -> None:
         super().__init__(tgt_dict)
         self._ensemble = (ensemble,)  # a tuple, as it is no part of this module
+        # a prefix that is empty leaves one hypothesis, and fairseq's search would wait for others
+        self.stop_on_max_len = True
 
     def step(
         self, step: int, lprobs: Tensor, scores: Tensor | None, *args: Any, **named: Any

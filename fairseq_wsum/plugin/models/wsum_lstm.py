@@ -62,10 +62,8 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
             ValueError: --print-alignment needs attention, and the model has none.
         """
         super().prepare_for_inference_(cfg)
-        if cfg.generation.print_alignment is not None:
-            if self.decoder.attention is None:
-                raise ValueError("--print-alignment needs attention, which this model lacks")
-            self.decoder.need_attn = True
+        if cfg.generation.print_alignment is not None and self.decoder.attention is None:
+            raise ValueError("--print-alignment needs attention, which this model lacks")
 
 
 @register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")
