@@ -156,11 +156,11 @@ def test_long_sequences_are_stable(reverse) -> None:
 
 def test_lifetimes_count_the_steps_above_a_share() -> None:
     layer = WsumLSTM(3, 4, 1, cell="no-srnn-hidden", bidirectional=True)
-    x, mask = torch.randn(150, 2, 3), torch.zeros(150, 2, dtype=torch.bool)
-    mask[:20, 1] = mask[70, 0] = True
+    x, mask = torch.randn(150, 3, 3), torch.zeros(150, 3, dtype=torch.bool)
+    mask[:20, 1] = mask[70, 0] = mask[:, 2] = True
     for one in trace(layer, x, padding_mask=mask):
         found, all_norms = lifetimes(one, 0.3, later=(0, 1, 70, 200)), norms(one)
-        for b in range(2):
+        for b in range(3):
             for j in range(150):
                 order = range(j - 1, -1, -1) if one.reverse else range(j + 1, 150)
                 later = [all_norms[t, j, b] for t in order if not mask[t, b]]

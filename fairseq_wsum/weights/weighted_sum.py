@@ -124,7 +124,7 @@ def lifetimes(trace: Trace, share: float = SHARE, later: Sequence[int] = ()) -> 
         first, size = own.diagonal(), len(steps)
         # what never enters the memory is not kept, either
         below = ((own < share * first) | (first == 0)).tril(-1)
-        end = torch.where(below.any(0), below.int().argmax(0), size)  # the first step below
+        end = size - below.int().cummax(0).values.sum(0)  # the first step below
         found.steps[steps, b] = end - torch.arange(size, device=device) - 1
         found.complete[steps, b] = end < size
         for kept, k in zip(found.kept, later, strict=True):
