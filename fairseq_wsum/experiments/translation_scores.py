@@ -59,8 +59,8 @@ def both_ways(
 ) -> list[dict[str, Any]]:
     """The scores, first those on the form of the text that the system was trained on.
 
-    Each has the form of the `text`, the `metric`, the `score`, sacrebleu's `signature` of how it
-    computed it, and the name of the `reference`.
+    A form without a reference is left out. Each has the form of the `text`, the `metric`, the
+    `score`, sacrebleu's `signature` of how it computed it, and the name of the `reference`.
     """
     target = prepared["target_lang"]
     # without `tokenize`, sacrebleu chooses by the language: 13a for most
@@ -83,7 +83,6 @@ def both_ways(
     for text, system, reference, lower, options in ways:
         path = references / f"{subset}.{reference}.{target}"
         if not path.is_file():
-            say(f"not scored, as there is no {path}: {text}")
             continue
         right = lines_of(path)
         if len(right) != len(system):  # sacrebleu would silently score the first ones
@@ -97,4 +96,6 @@ def both_ways(
             figure = {"text": text, "metric": result.name, "score": result.score}
             signature = str(metric.get_signature())
             figures.append({**figure, "signature": signature, "reference": path.name})
+    if not figures:
+        say(f"not scored, as {references} has no reference of {subset} in {target}")
     return figures
