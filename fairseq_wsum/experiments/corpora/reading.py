@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ...files import opened
 from ..program import UserError
@@ -37,13 +39,9 @@ def read_text(path: Path) -> bytes:
 
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of what `read_text` reads, one at a time, for a text larger than the memory."""
-    try:
-        with opened(path) as file:
-            for number, line in enumerate(file):
-                yield (line if number else line.removeprefix(codecs.BOM_UTF8)).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        kind = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "cannot be read"
-        raise UserError(f"{path} {kind}: {error}; get the file again") from error
+    with _text(path) as file:
+        for number, line in enumerate(file):
+            yield (line if number else line.removeprefix(codecs.BOM_UTF8)).decode()
 
 
 def file_sha256(path: Path) -> str:
@@ -54,8 +52,19 @@ def file_sha256(path: Path) -> str:
 
 def text_sha256(path: Path) -> str:
     """The SHA-256 of a text of any size, uncompressed."""
-    with opened(path) as file:
+    with _text(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[Any]:
+    """`opened`, with errors that name the file."""
+    try:
+        with opened(path) as file:
+            yield file
+    except (OSError, UnicodeDecodeError) as error:
+        kind = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "cannot be read"
+        raise UserError(f"{path} {kind}: {error}; get the file again") from error
 
 
 def check_line(file: object, number: int, words: Iterable[str]) -> None:
