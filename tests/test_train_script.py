@@ -110,12 +110,18 @@ def test_processes_on_the_cpu_share_the_cores(start, tmp_path, monkeypatch):
 )
 def test_one_task_of_slurm_starts_a_process_for_each_gpu_itself(options, end, monkeypatch):
     """fairseq would take the number from the job, which may have more GPUs, or wait for tasks."""
-    variables = {"SLURM_JOB_NODELIST": "a[1-2]", "SLURM_STEP_NODELIST": "a1", "MASTER_ADDR": "a"}
-    for name, value in variables.items():  # torchrun's may be set for a single process
-        monkeypatch.setenv(name, value)
-    args, rest = train.read_options(["data", "--save-dir", "x", *options, "--notes", "x"])
-    assert shlex.join(train.command(args, rest)[0]).endswith(end)
-    assert not variables.keys() & os.environ.keys()
+    slurm = {"SLURM_JOB_NODELIST": "a[1-2]", "SLURM_STEP_NODELIST": "a1"}
+    torchrun = {"MASTER_ADDR": "a", "MASTER_PORT": "1", "RANK": "0", "WORLD_SIZE": "1"}
+    for variables in (slurm, torchrun):  # torchrun's may be set for a single process
+        for name, value in ({"SLURM_JOB_ID": "7"} | variables).items():
+            monkeypatch.setenv(name, value)
+        args, rest = train.read_options(["data", "--save-dir", "x", *options, "--notes", "x"])
+        assert shlex.join(train.command(args, rest)[0]).endswith(end)
+        assert not variables.keys() & os.environ.keys()
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        args, rest = train.read_options(["data", "--save-dir", "x", "--gpus", "0"])
+        assert train.command(args, rest)[0][0] == "fairseq-train"
 
 
 TORCHRUN = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "a"}

@@ -205,7 +205,8 @@ def _alone(args: argparse.Namespace) -> list[str]:
     """A single process. It starts one for each GPU: without --gpus, for all, or uses the CPU."""
     # fairseq would take the number from a job of Slurm, and wait for tasks of srun, or from the
     # variables of torchrun, which may be set for a single process.
-    for name in ("SLURM_JOB_NODELIST", "SLURM_STEP_NODELIST", "MASTER_ADDR"):
+    unset = "SLURM_JOB_NODELIST SLURM_STEP_NODELIST MASTER_ADDR MASTER_PORT WORLD_SIZE RANK"
+    for name in unset.split():
         os.environ.pop(name, None)
     return ["--distributed-world-size", str(args.gpus)] if args.gpus else []
 

@@ -50,8 +50,8 @@ async def call(
             from the environment of this process, unless $VENV names another.
     """
     ours = {"VENV": sys.prefix} if Path(sys.prefix, "bin", "fairseq-train").is_file() else {}
-    try:
-        process = await asyncio.create_subprocess_exec(
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
             *command,
             stdin=DEVNULL,
             stdout=log,
@@ -60,12 +60,15 @@ async def call(
             pass_fds=[inherited.fileno()],
             process_group=0,
         )
+    )
+    try:
+        process = await asyncio.shield(starting)  # asyncio kills what is cancelled while it starts
+        return await process.wait()
     except OSError as error:  # it cannot be executed
         log.write(f"{error}\n".encode())
         return 127
-    try:
-        return await process.wait()
     except BaseException:  # the study, or the job of Slurm, is stopped
+        process = await starting
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         await process.wait()
