@@ -135,6 +135,29 @@ def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, data) -> 
 
 
 @torch.no_grad()
+def test_the_scores_of_a_sentence_are_those_of_the_equations(data) -> None:
+    """With the features of bytes, the recurrent layers and the scorers as they are."""
+    _, model, dataset = make(data)
+    encoder = model.encoder
+    for sample in dataset:
+        batch = dataset.collater([sample])
+        tokens, bytes, tags = (part[0] for part in batch["net_input"].values())
+        embedded = (encoder.features.embed_tokens.weight[tokens], encoder.features.bytes(bytes))
+        x = torch.cat((*embedded, encoder.embed_tags.weight[tags]), 1)
+        y = encoder.lstm(x.unsqueeze(1))[0][:, 0]
+        features = []
+        for name in ("arc_dependents", "arc_heads", "relation_dependents", "relation_heads"):
+            fc = getattr(model, name).fc
+            torch.nn.init.normal_(fc.bias)
+            z = y @ fc.weight.t() + fc.bias
+            features.append(torch.where(z > 0, z, 0.1 * z).unsqueeze(0))
+        scores = model(**batch["net_input"], heads=batch["heads"])
+        expected = model.arcs(*features[:2]), model.relations(*features[2:], batch["heads"])
+        for found, other in zip((scores.arcs, scores.relations), expected, strict=True):
+            torch.testing.assert_close(found.double(), other, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
 def test_the_loss_and_the_scores_of_a_batch(data, monkeypatch) -> None:
     """Of all words, one after the other."""
     monkeypatch.setattr(sized, "MAX_TOKENS", 1)  # of a batch of `task.parse`
