@@ -60,6 +60,7 @@ GOOD = conllu("a X 0 root")
         ("# only a comment\n", 1, "number its words 1, 2, 3"),
         (GOOD.replace("1\t", "0.1\t", 1), 1, "number its words 1, 2, 3"),
         (GOOD + GOOD.replace("1", "2 ", 1), 3, "number its words 1, 2, 3"),
+        (GOOD + GOOD.replace("a", "", 1), 3, "word 1 has no form"),
     ],
     ids=lambda value: value if isinstance(value, str) and "\t" not in value else "",
 )

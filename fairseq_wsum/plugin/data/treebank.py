@@ -113,6 +113,8 @@ def _problem(sentence: Sentence, with_trees: bool) -> str | None:
     ids = sentence.column("id")
     if not ids or ids != [str(k + 1) for k in range(len(ids))]:
         return "number its words 1, 2, 3, ... in the first column"
+    if "" in sentence.words:
+        return f"word {sentence.words.index('') + 1} has no form"
     if not with_trees:
         return None
     for word, head in enumerate(sentence.column("head"), start=1):
