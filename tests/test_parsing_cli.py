@@ -108,11 +108,13 @@ def test_a_treebank_is_parsed_and_the_rest_of_it_kept(checkpoint, tmp_path) -> N
         (["--output", "{}/bad.conll"], "bad.conll exists; give another name"),
         (["--input", "{}/bad.conll"], "--input: this is CoNLL-U; give a file whose name ends in"),
         (["--input", "{}/bad.conllu"], "bad.conllu, line 1: a line has 10 columns"),
+        (["--input", "{}/latin.txt"], "latin.txt is not UTF-8 text"),
     ],
 )
 def test_mistakes_of_parse(options, problem, checkpoint, tmp_path, capsys) -> None:
     (tmp_path / "bad.conllu").write_text("no columns\n")
     (tmp_path / "bad.conll").write_text(conllu("Ab NOUN 0 root"))
+    (tmp_path / "latin.txt").write_bytes(b"\xe9\n")
     given = [option.format(tmp_path) for option in options]
     assert problem in refuses(parse.main, capsys, checkpoint, *given)
 

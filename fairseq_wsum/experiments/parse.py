@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .corpora.reading import read_text
 from .model import load_model, model_parser, write
 from .program import UserError
 
@@ -71,7 +72,7 @@ def read_sentences(path: Path | None, with_trees: bool) -> list[Sentence]:
     try:
         if path is not None and is_treebank(path):
             return [*read_treebank(path, with_trees=with_trees)]
-        text = sys.stdin.buffer.read() if path is None else path.read_bytes()
+        text = sys.stdin.buffer.read() if path is None else read_text(path)
         lines = text.decode("utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise UserError(f"--input: {error}") from error
