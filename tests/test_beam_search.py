@@ -17,11 +17,7 @@ from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import FairseqTask
 from translation import EOS, PAD, TARGET, make_batch, make_generation, make_model
 
-from fairseq_wsum.plugin.decoding.beam_search import (
-    VARIABLE,
-    CandidateEnsemble,
-    CandidateGenerator,
-)
+from fairseq_wsum.plugin.decoding.beam_search import VARIABLE, CandidateEnsemble, CandidateGenerator
 
 LENGTHS = (7, 3, 5, 1, 6, 4)
 share = CandidateEnsemble.share_sources

@@ -11,14 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from layer_oracle import (
-    ALL_CELLS,
-    CELL_IDS,
-    error_of,
-    make_state,
-    mask_of,
-    outputs_and_gradients,
-)
+from layer_oracle import ALL_CELLS, CELL_IDS, error_of, make_state, mask_of, outputs_and_gradients
 from torch import Tensor
 
 from fairseq_wsum import CELLS, WsumLSTM

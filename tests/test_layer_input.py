@@ -2,13 +2,7 @@
 
 import pytest
 import torch
-from layer_oracle import (
-    assert_same,
-    every_name,
-    make,
-    make_state,
-    projection,
-)
+from layer_oracle import assert_same, every_name, make, make_state, projection
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from fairseq_wsum import WsumLSTM

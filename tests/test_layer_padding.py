@@ -2,13 +2,7 @@
 
 import pytest
 import torch
-from layer_oracle import (
-    assert_same,
-    every_cell_and_projection,
-    make,
-    make_state,
-    padded_batch,
-)
+from layer_oracle import assert_same, every_cell_and_projection, make, make_state, padded_batch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 

@@ -293,18 +293,9 @@ def test_a_symbol_that_bpe_keeps_whole_is_rejected(other, tmp_path):
 
 @pytest.mark.parametrize("options", [["--bpe-size", "80"], ["--target-lang", "fr"]])
 def test_an_option_that_contradicts_like_is_rejected(options, prepared, talks, tmp_path, capsys):
-    given = [
-        "translation",
-        "--data",
-        talks,
-        "--like",
-        prepared,
-        "--out",
-        tmp_path / "out",
-        *options,
-    ]
+    given = ["translation", "--data", talks, "--like", prepared, "--out", tmp_path / "out"]
     named = f"{' '.join(options)} with --like {prepared}, which was made with {options[0]} "
-    assert named in refuses(prepare.main, capsys, *given)
+    assert named in refuses(prepare.main, capsys, *given, *options)
     assert not list(tmp_path.iterdir())
 
 

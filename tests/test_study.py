@@ -17,13 +17,7 @@ from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.experiments.studies import run as run_module
 from fairseq_wsum.experiments.studies import study
 from fairseq_wsum.experiments.studies.plan import Run
-from fairseq_wsum.experiments.studies.record import (
-    LOCK,
-    last_lines,
-    read_record,
-    standing,
-    state,
-)
+from fairseq_wsum.experiments.studies.record import LOCK, last_lines, read_record, standing, state
 from fairseq_wsum.experiments.studies.run import default_jobs, execute, share
 from fairseq_wsum.experiments.studies.study import watched
 from fairseq_wsum.experiments.training_log import validations
