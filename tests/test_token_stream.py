@@ -66,53 +66,30 @@ def test_a_padding_symbol_in_the_text_becomes_unknown() -> None:
 @pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize(("streams", "steps"), [(1, 1), (1, 5), (2, 3), (3, 4), (2, 100)])
-def test_training_reads_every_token_once_in_order_in_its_stream(
+def test_training_reads_every_token_once_after_the_one_before_it(
     streams, steps, groups, processes
 ) -> None:
     stream, tokens = make_stream(*LENGTHS)
-    targets: dict[int, list[torch.Tensor]] = {}
-    last: dict[int, int] = {}
+    sizes = dict(streams=streams, steps=steps, groups=groups, processes=processes)
+    parts = [[] for _ in range(streams * groups * processes)]  # of each stream, its batches: 2 x T
     for process in range(processes):
-        batches = training_batches(
-            stream,
-            streams=streams,
-            steps=steps,
-            groups=groups,
-            process=process,
-            processes=processes,
-        )
+        batches = training_batches(stream, process=process, **sizes)
         for k, batch in enumerate(batches[n] for n in range(len(batches))):
             assert batch["step"] == k // groups
             assert batch["group"] == process * groups + k % groups
             assert batch["nsentences"] == streams
-            source = batch["net_input"]["src_tokens"]
-            assert source.shape == batch["target"].shape
-            assert source.shape[1] <= steps
-            assert batch["ntokens"] == batch["target"].ne(PAD).sum()
+            source, target = batch["net_input"]["src_tokens"], batch["target"]
+            assert source.shape == target.shape and source.shape[1] <= steps
+            assert batch["ntokens"] == target.ne(PAD).sum()
             assert batch["id"].tolist() == list(range(k * streams, (k + 1) * streams))
-            first = batch["group"] * streams
-            for stream_id, (x, y) in enumerate(zip(source, batch["target"], strict=True), first):
-                y = y[y != PAD]
-                x = x[: len(y)]
-                assert torch.equal(x[1:], y[:-1])  # the next input is the target
-                if len(y) == 0:
-                    continue
-                if stream_id in last:  # across batches too
-                    assert x[0] == last[stream_id]
-                last[stream_id] = int(y[-1])
-                targets.setdefault(stream_id, []).append(y)
-    parts = [torch.cat(targets[stream_id]) for stream_id in sorted(targets)]
-    assert torch.equal(torch.cat(parts), tokens)
-    lengths = [len(part) for part in parts]
-    assert len(parts) == streams * groups * processes
+            for row, pair in enumerate(torch.stack((source, target), 1), batch["group"] * streams):
+                parts[row].append(pair[:, : int(pair[1].ne(PAD).sum())])
+    whole = [torch.cat(part, 1) for part in parts]
+    sources, targets = torch.cat(whole, 1)
+    assert torch.equal(targets, tokens)
+    assert torch.equal(sources, torch.cat((torch.tensor([EOS]), tokens[:-1])))
+    lengths = [part.size(1) for part in whole]
     assert max(lengths) - min(lengths) <= 1
-
-
-def test_a_stream_starts_after_the_token_before_it() -> None:
-    stream, tokens = make_stream(*LENGTHS)
-    batches = training_batches(stream, streams=2, steps=4, groups=1, process=0, processes=1)
-    first = batches[0]["net_input"]["src_tokens"][:, 0]
-    assert first.tolist() == [EOS, int(tokens[17])]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 7, 12, 37, 1000])
