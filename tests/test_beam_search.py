@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -29,11 +30,19 @@ def build(models, extra=None, **options):
     return FairseqTask.build_generator(task, models, args, extra_gen_cls_kwargs=extra)
 
 
+def make_sample(lengths=LENGTHS) -> dict[str, dict[str, Tensor]]:
+    src, src_lengths, _ = make_batch(lengths)
+    return {"net_input": {"src_tokens": src, "src_lengths": src_lengths}}
+
+
+def search(model, sample, beam: int = 3, **options):
+    """The hypotheses of each sentence."""
+    return build([model], beam=beam, **options).generate([model], sample)
+
+
 def both(monkeypatch, models, *, prefix: Tensor | None = None, lengths=LENGTHS, **options):
     """The hypotheses of fairseq's search, and of the one on candidates."""
-    src, src_lengths, _ = make_batch(lengths)
-    sample = {"net_input": {"src_tokens": src, "src_lengths": src_lengths}}
-    found = []
+    sample, found = make_sample(lengths), []
     for choice in ("fairseq", ""):
         monkeypatch.setenv(VARIABLE, choice)
         generator = build(models, **options)
@@ -132,12 +141,10 @@ def test_a_prefix_longer_than_the_limit_is_cut_as_in_fairseq(monkeypatch) -> Non
 
 
 def test_an_empty_translation_can_be_given() -> None:
-    src, lengths, _ = make_batch(LENGTHS)
-    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
     prefix = torch.randint(4, len(TARGET), (len(LENGTHS), 2))
     prefix[3] = torch.tensor([EOS, PAD])
     model = make_model()
-    found = build([model], beam=3).generate([model], sample, prefix_tokens=prefix)
+    found = build([model], beam=3).generate([model], make_sample(), prefix_tokens=prefix)
     assert [one["tokens"].tolist() for one in found[3]] == [[EOS]]
 
 
@@ -169,12 +176,9 @@ def test_other_searches_are_left_to_fairseq(options) -> None:
 
 
 def test_ngrams_are_blocked() -> None:
-    src, lengths, _ = make_batch(LENGTHS)
-    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
-    model = make_model()
+    model, sample = make_model(), make_sample()
     for size, repeats in ((0, True), (2, False)):
-        generator = build([model], beam=4, no_repeat_ngram_size=size, min_len=8)
-        found = generator.generate([model], sample)
+        found = search(model, sample, beam=4, no_repeat_ngram_size=size, min_len=8)
         texts = [one["tokens"].tolist() for hypotheses in found for one in hypotheses]
         pairs = [[*pairwise(text)] for text in texts]
         assert any(len({*each}) < len(each) for each in pairs) == repeats
@@ -185,13 +189,11 @@ def test_groups_of_a_diverse_search_depend_on_their_sentence_alone() -> None:
     model, number = make_model(), torch.tensor([9, 3, 0, 7, 5, 1])  # of sentences in the data
     found = []
     for rows in ([*range(6)], *([k] for k in range(6))):
-        generator = build([model], beam=4, diverse_beam_groups=2)
         inputs = {"src_tokens": src[rows], "src_lengths": lengths[rows]}
-        found.append(generator.generate([model], {"id": number[rows], "net_input": inputs}))
-    for together, (alone,) in zip(found[0], found[1:], strict=True):
-        assert [one["tokens"].tolist() for one in together] == [
-            one["tokens"].tolist() for one in alone
-        ]
+        sample = {"id": number[rows], "net_input": inputs}
+        hypotheses = search(model, sample, beam=4, diverse_beam_groups=2)
+        found.append([[one["tokens"].tolist() for one in each] for each in hypotheses])
+    assert found[0] == [alone for (alone,) in found[1:]]
 
 
 def test_generators_of_other_programs_are_left_alone(monkeypatch) -> None:
@@ -213,38 +215,34 @@ def test_after_a_search_every_sentence_has_its_own_source_again() -> None:
     src, lengths, previous = make_batch(LENGTHS)
     before = model(src, lengths, previous)[0]
     sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
-    build([model], beam=3).generate([model], sample)
+    search(model, sample)
     assert torch.equal(model(src, lengths, previous)[0], before)
     with pytest.raises(AssertionError):  # min_len > max_len
-        build([model], beam=3, min_len=20).generate([model], sample)
+        search(model, sample, min_len=20)
     assert torch.equal(model(src, lengths, previous)[0], before)
 
 
 def test_threads_can_share_a_model() -> None:
     model = transformer_models.make_model().eval()
     src, lengths, _ = make_batch(LENGTHS)
-    parts = [{"src_tokens": src[:n], "src_lengths": lengths[:n]} for n in (1, 2, 3)] * 4
-
-    def translated(part):
-        return build([model], beam=3).generate([model], {"net_input": part})
-
-    expected = [*map(translated, parts)]
+    parts = [{"src_tokens": src[:n], "src_lengths": lengths[:n]} for n in (1, 2, 3)]
+    samples = [{"net_input": part} for part in parts] * 4
+    expected = [search(model, sample) for sample in samples]
     with ThreadPoolExecutor(3) as pool:
-        for one, other in zip(pool.map(translated, parts), expected, strict=True):
+        found = pool.map(partial(search, model), samples)
+        for one, other in zip(found, expected, strict=True):
             assert_same((other, one), attention=False)
 
 
 def test_a_translation_is_the_same_with_a_copy_of_the_output_matrix(monkeypatch) -> None:
     monkeypatch.setattr("fairseq_wsum.products._choose", lambda name: False)
-    src, lengths, _ = make_batch(LENGTHS)
-    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
+    sample = make_sample()
     for make in (make_model, transformer_models.make_model):
         model = make().float().eval()
-        before = build([model], beam=3).generate([model], sample)
+        before = search(model, sample)
         model.prepare_for_inference_(make_generation())
         assert model.decoder._copy is not None
-        after = build([model], beam=3).generate([model], sample)
-        assert_same((before, after), attention=False)
+        assert_same((before, search(model, sample)), attention=False)
 
 
 # 16 bits
@@ -258,7 +256,5 @@ def test_bf16_is_an_option_of_the_command_not_of_the_checkpoint(path, dtype) -> 
     cfg.common, cfg.common_eval = Namespace(bf16=True), Namespace(path=path)
     model.prepare_for_inference_(cfg)
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
-    src, lengths, _ = make_batch(LENGTHS)
-    sample = {"net_input": {"src_tokens": src, "src_lengths": lengths}}
-    for each in build([model], beam=3).generate([model], sample):
+    for each in search(model, make_sample()):
         assert all(hypothesis["score"].isfinite() for hypothesis in each)
