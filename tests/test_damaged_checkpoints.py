@@ -209,13 +209,6 @@ def test_a_training_without_a_state_of_its_optimiser_does_not_go_on(tmp_path) ->
         checkpoint_utils.load_checkpoint(config, trainer)
 
 
-def test_a_damaged_model_is_not_used(prepared, whole, tmp_path) -> None:
-    model = tmp_path / "checkpoint_best.pt"
-    model.write_bytes(flipped((whole / "checkpoint_best.pt").read_bytes()))
-    message = fails("score.sh", prepared, "--checkpoints", model, "--cpu")
-    assert f"error: {model} cannot be used: the checksum of" in message
-
-
 def test_a_training_without_its_last_checkpoint_does_not_start_again(
     prepared, whole, tmp_path
 ) -> None:
