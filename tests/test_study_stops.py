@@ -21,19 +21,9 @@ from fairseq_wsum.experiments.studies.record import standing, state
 HANG_UP = signal.SIGHUP  # the terminal is closed, which tells the workers, too
 
 
-@pytest.mark.parametrize(
-    "signals",
-    [
-        (signal.SIGTERM, HANG_UP),
-        pytest.param(
-            (signal.SIGTERM, signal.SIGINT, HANG_UP, signal.SIGINT), marks=pytest.mark.slow
-        ),
-    ],
-    ids=["twice", "four-times"],
-)
-def test_a_study_that_is_stopped_ends_like_one_that_ran_through(write_study, signals) -> None:
+def test_a_study_that_is_stopped_ends_like_one_that_ran_through(write_study) -> None:
     file = write_study(seeds=[1, 2])
-    for epoch, sent in enumerate(signals, start=1):
+    for epoch, sent in enumerate((signal.SIGTERM, signal.SIGINT, HANG_UP), start=1):
         process, log = start(file, "--jobs", "2", STAY_AT=str(epoch))
         plan = plan_of(file)
         done = 2 * epoch  # of the first two runs
