@@ -27,23 +27,11 @@ def assert_equations(layer: WsumLSTM, T: int, B: int) -> None:
         assert_same((y[:, b], h_n[:, b], c_n[:, b]), expected)
 
 
+@pytest.mark.parametrize(("T", "B"), [(5, 3), (1, 3), (4, 1), (1, 1)])
 @every_cell_and_projection
-def test_every_cell_agrees_with_the_equations(cell, coupled, proj_size) -> None:
+def test_every_cell_agrees_with_the_equations(cell, coupled, proj_size, T, B) -> None:
     options = dict(cell=cell, coupled_gates=coupled, proj_size=proj_size)
-    assert_equations(make(num_layers=2, bidirectional=True, **options), T=5, B=3)
-
-
-SMALL = {
-    "one-step": dict(T=1, B=3),
-    "one-sequence": dict(T=4, B=1),
-    "one-of-each": dict(T=1, B=1),
-}
-
-
-@pytest.mark.parametrize("shape", SMALL.values(), ids=SMALL)
-@pytest.mark.parametrize("cell", ["lstm", "no-gates", "no-srnn-hidden"])
-def test_one_step_and_one_sequence_agree_with_the_equations(cell, shape) -> None:
-    assert_equations(make(cell=cell, num_layers=2, bidirectional=True, proj_size=2), **shape)
+    assert_equations(make(num_layers=2, bidirectional=True, **options), T, B)
 
 
 def test_the_initial_state_defaults_to_zero() -> None:
