@@ -258,7 +258,7 @@ def test_the_example_is_short_and_its_layer_equals_the_min_gru(example) -> None:
 
 
 def test_the_example_trains_resumes_and_translates(example, prepared, tmp_path) -> None:
-    from commands import USER_DIR, run, train
+    from commands import run, train
     from translation_corpus import TINY
 
     options = [*TINY.replace("wsum_lstm", "wsum_lstm_multi30k").split(), "--cell", "own-mingru"]
@@ -271,8 +271,3 @@ def test_the_example_trains_resumes_and_translates(example, prepared, tmp_path) 
     given += ["--required-batch-size-multiple", 1]
     output = run("fairseq-generate", prepared, "--user-dir", example, *given)
     assert len(re.findall(r"^H-", output, re.M)) == 7
-    without = ["--user-dir", USER_DIR, *given]
-    output = run("fairseq-generate", prepared, *without, check=False)
-    assert re.search(
-        "--cell own-mingru: choose one of lstm.* give the folder .* --user-dir", output
-    )
