@@ -316,10 +316,8 @@ def test_all_results_are_written(models, tmp_path, capsys) -> None:
     assert not list(tmp_path.glob(".partial*"))
     assert (tmp_path / "t" / "tags.tsv").is_file()
     with numpy.load(tmp_path / "a.npz") as arrays:
-        i, f = (arrays[f"1/encoder/1/backward/{gate}_gates"] for gate in ("input", "forget"))
-        norms, tokens = arrays["1/encoder/1/backward/norms"], arrays["1/encoder/1/tokens"]
-        assert tokens[-1] == "</s>" and norms.shape == (len(tokens), len(tokens))
-        assert norms[0, 1] == pytest.approx(numpy.linalg.norm(i[1] * f[0]), rel=1e-5)
+        steps = len(arrays["1/encoder/1/tokens"])
+        assert arrays["1/encoder/1/backward/norms"].shape == (steps, steps)
         assert arrays["0/attention"].shape == (len(arrays["0/target"]), len(arrays["0/source"]))
     main(*given, "--overwrite")
 
@@ -408,10 +406,8 @@ ONE = f"{PAGE} --sentence a "
         ("half", PAGE + "--input {}/many", "at most 200 sentences of 200 tokens, not 201 of up"),
         ("half", PAGE + "--input {}/long", "at most 200 sentences of 200 tokens, not 1 of up to"),
         ("half", ONE + "--sentence a --target-sentence b", "1 translations for 2 sentences"),
-        ("half", ONE + "--target {}/two", "2 translations for 1 sentences"),
         ("half", ONE + "--target {}/empty", "0 translations for 1 sentences"),
         ("half", ONE + "--tags {}/empty", "--tags {}/empty has 0 lines for 1 sentences"),
-        ("half", ONE + "--tags {}/two", "--tags {}/two has 2 lines for 1 sentences"),
         ("half", "--tables {}/new --sentence a --tags {}/tags", "sentence 1 has 2 tags; give one"),
         ("half", ONE + "--data {}/none", "{}/none/dict.en.txt'; dictionaries are found by --data"),
         ("half", ONE + "--data {}/dict", "/dict.de.txt'; dictionaries are found by --data"),
