@@ -63,6 +63,10 @@ def train(data: object, save_dir: Path, *options: object, check: bool = True) ->
     """Train; the statistics of each update and validation, in order."""
     plugin = ("--user-dir", USER_DIR, "--save-dir", save_dir)
     output = run("fairseq-train", data, *plugin, *TASK, *MODEL, *TRAINING, *options, check=check)
+    return statistics_in(output)
+
+
+def statistics_in(output: str) -> list[dict]:
     return [json.loads(line) for line in re.findall(r"\{.*\}$", output, re.M) if '"epoch"' in line]
 
 
@@ -74,8 +78,11 @@ def perplexities(statistics: list[dict]) -> list[float]:
     return [float(line["valid_ppl"]) for line in statistics if "valid_ppl" in line]
 
 
-def parameters(save_dir: Path) -> dict[str, torch.Tensor]:
-    return torch.load(save_dir / "checkpoint_last.pt", weights_only=True)["model"]
+def evaluate(data: Path, folder: Path, *options: object) -> str:
+    """The output of fairseq-eval-lm for the last checkpoint of a training."""
+    path = folder / "checkpoint_last.pt"
+    command = ["fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu", "--path", path]
+    return run(*command, *options)
 
 
 @pytest.fixture(scope="session")
@@ -124,32 +131,25 @@ def test_a_save_without_a_validation_lacks_the_states_of_the_other_processes(
     assert "of group 0 starts from a state of zero" not in output
 
 
-def test_two_processes_equal_one_with_update_freq_2(data, tmp_path) -> None:
-    options = ["--max-epoch", 2, "--validate-interval-updates", 4, "--cell", "no-srnn-hidden"]
-    options += ["--lr", 0.2]  # at 1 the differences of rounding grow
-    one = train(data, tmp_path / "one", *options, "--update-freq", 2)
-    arguments = [data, "--save-dir", tmp_path / "two", *TASK, *MODEL, *TRAINING, *options]
-    output = run("bash", ROOT / "scripts/train.sh", "--cpu-processes", 2, *arguments)
-    two = [json.loads(line) for line in re.findall(r"\{.*\}$", output, re.M) if '"epoch"' in line]
-    assert len(losses(one)) == UPDATES  # 2 epochs of half as many
-    assert losses(two) == pytest.approx(losses(one), abs=2e-3)  # printed with three decimals
-    assert_same_weights(tmp_path / "one", tmp_path / "two", rtol=1e-5, atol=1e-6)
-    assert len(perplexities(one)) == 4
-    assert perplexities(two) == pytest.approx(perplexities(one), rel=1e-4)
-
-
-def test_another_number_of_processes_can_continue_the_same_streams(data, tmp_path) -> None:
+def test_one_process_with_update_freq_2_continues_the_streams_of_two(data, tmp_path) -> None:
     """Two processes start the training, with an adaptive softmax, and one finishes it."""
-    arguments = [data, *TASK, *MODEL, *TRAINING, "--lr", 0.2, "--ddp-backend", "legacy_ddp"]
+    arguments = [data, *TASK, *MODEL, *TRAINING, "--ddp-backend", "legacy_ddp"]
     arguments += ["--criterion", "adaptive_loss", "--adaptive-softmax-cutoff", 8]
+    arguments += ["--lr", 0.2, "--validate-interval-updates", 4]  # at 1, rounding grows
     script = ["bash", ROOT / "scripts/train.sh", *arguments]
-    parts = ["--save-dir", tmp_path / "parts"]
-    run(*script, "--cpu-processes", 2, *parts, "--max-update", 2)
-    output = run(*script, "--gpus", 0, *parts, "--max-epoch", 1, "--update-freq", "2,1")
+    parts, whole = tmp_path / "parts", tmp_path / "whole"
+    two = statistics_in(run(*script, "--cpu-processes", 2, "--save-dir", whole, "--max-epoch", 1))
+    script += ["--save-dir", parts]
+    run(*script, "--cpu-processes", 2, "--max-update", 2)
+    output = run(*script, "--gpus", 0, "--max-epoch", 1, "--update-freq", "2,1")
     assert "Loaded checkpoint" in output and "starts from a state of zero" not in output
-    run(*script, "--cpu-processes", 2, "--save-dir", tmp_path / "whole", "--max-epoch", 1)
-    assert_same_weights(tmp_path / "parts", tmp_path / "whole", rtol=1e-5, atol=1e-6)
-    output = run(*script, "--gpus", 0, *parts, "--max-epoch", 2, "--update-freq", "2,1")
+    one = statistics_in(output)
+    assert len(losses(two)) == UPDATES // 2
+    assert losses(one) == pytest.approx(losses(two)[2:], abs=2e-3)  # printed with three decimals
+    assert_same_weights(parts, whole, rtol=1e-5, atol=1e-6)
+    assert len(perplexities(one)) == 2
+    assert perplexities(one) == pytest.approx(perplexities(two), rel=1e-4)
+    output = run(*script, "--gpus", 0, "--max-epoch", 2, "--update-freq", "2,1")
     assert f"grouped total_num_itrs = {UPDATES}" in output  # the second epoch has one group
 
 
@@ -180,9 +180,7 @@ def test_every_cell_trains_resumes_and_scores(cell, data, texts, tmp_path) -> No
     train(data, tmp_path, "--max-update", UPDATES - 3, *cell)
     statistics = train(data, tmp_path, "--max-update", UPDATES + 2, *cell)
     assert len([line for line in statistics if "loss" in line and "update" in line]) == 5
-    given = ["--path", tmp_path / "checkpoint_last.pt", "--gen-subset", "test", "--cpu"]
-    output = run("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, *given)
-    assert re.search(r"Perplexity: \d", output)
+    assert re.search(r"Perplexity: \d", evaluate(data, tmp_path, "--gen-subset", "test"))
 
 
 def test_a_transformer_carries_its_state_resumes_and_scores(data, tmp_path) -> None:
@@ -194,9 +192,8 @@ def test_a_transformer_carries_its_state_resumes_and_scores(data, tmp_path) -> N
     run(*command, "--lr", 0.1, "--save-dir", parts, "--max-update", 5)
     run(*command, "--lr", 0.1, "--save-dir", parts, "--max-epoch", 1)
     assert_same_weights(whole, parts)
-    score = ["fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"]
-    score += ["--path", whole / "checkpoint_last.pt", "--tokens-per-sample-valid"]
-    found = [re.findall(r"Perplexity: ([\d.]+)", run(*score, size))[0] for size in (7, 1000)]
+    outputs = [evaluate(data, whole, "--tokens-per-sample-valid", size) for size in (7, 1000)]
+    found = [re.findall(r"Perplexity: ([\d.]+)", output)[0] for output in outputs]
     assert found[0] == found[1]
 
 
@@ -210,8 +207,7 @@ def test_a_transformer_carries_its_state_resumes_and_scores(data, tmp_path) -> N
     ids=["one token", "tokens", "words of subwords"],
 )
 def test_eval_lm_scores_every_token_with_its_whole_past(options, words, data, texts, model) -> None:
-    command = ["fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu", *options]
-    output = run(*command, "--path", model / "checkpoint_last.pt")
+    output = evaluate(data, model, *options)
     found = float(re.findall(r"Perplexity: ([\d.]+)", output)[0])
     assert found == pytest.approx(perplexity_by_hand(data, texts, model, words), abs=0.006)
     assert "Evaluated 90 tokens" in output
@@ -264,10 +260,7 @@ def test_sentences_are_samples_on_request_as_in_fairseqs_task(
         *_, last = train(data, tmp_path / task, *options, "--cell", "no-srnn-out", "--max-epoch", 1)
         names = ("train_loss", "train_num_updates", "train_ppl")
         results.append([last[name] for name in names])
-        output = run(
-            *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *options, "--cpu"),
-            *("--path", tmp_path / task / "checkpoint_last.pt"),
-        )
+        output = evaluate(data, tmp_path / task, *options)
         results[-1] += re.findall(r"Evaluated (\d+) tokens|Perplexity: (\S+)", output)
         model = tmp_path / task / "checkpoint_last.pt"
         score = ["perplexity.sh", data, "--checkpoint", model, "--splits", "test", "--cpu"]
@@ -316,11 +309,7 @@ def test_the_hydra_example_trains(data, tmp_path) -> None:
     saved = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
     assert saved["cfg"]["model"]["cell"] == "no-srnn-hidden"
     assert sorted(saved["extra_state"]["train_iterator"]["stream_states"]) == [0, 1]
-    output = run(
-        *("fairseq-eval-lm", data, "--user-dir", USER_DIR, *TASK, "--cpu"),
-        *("--path", tmp_path / "checkpoint_last.pt"),
-    )
-    assert "Evaluated 90 tokens" in output
+    assert "Evaluated 90 tokens" in evaluate(data, tmp_path)
 
 
 def test_hydra_trains_a_transformer_with_an_adaptive_softmax(data, tmp_path) -> None:
@@ -341,10 +330,9 @@ def test_hydra_trains_a_transformer_with_an_adaptive_softmax(data, tmp_path) -> 
     (tmp_path / "small.yaml").write_text(json.dumps(config))
     named = ("--config-dir", tmp_path, "--config-name", "small")
     run("fairseq-hydra-train", *named, f"hydra.run.dir={tmp_path}")
-    assert "decoder.adaptive_softmax.head.weight" in parameters(tmp_path)
-    score = ("--path", tmp_path / "checkpoint_last.pt", "--cpu", *TASK)
-    output = run("fairseq-eval-lm", data, "--user-dir", USER_DIR, *score)
-    assert "Evaluated 90 tokens" in output
+    saved = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
+    assert "decoder.adaptive_softmax.head.weight" in saved["model"]
+    assert "Evaluated 90 tokens" in evaluate(data, tmp_path)
 
 
 @pytest.mark.slow
