@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from cpp_oracle import instruction_set, needs_kernels
+from cpp_oracle import every_dtype, every_vector_set, instruction_set, needs_kernels
 
 from fairseq_wsum import WsumLSTM
 from fairseq_wsum.training.dropout import dropout
@@ -44,12 +44,6 @@ def seed_after(value: int) -> int:
     return seed
 
 
-@pytest.fixture(params=["baseline", "avx2", "avx512"])  # avx512_bf16 takes that of avx512
-def each_instruction_set(request):
-    with instruction_set(request.param):
-        yield
-
-
 @pytest.mark.parametrize(
     ("counter", "key", "expected"),
     [
@@ -64,14 +58,16 @@ def test_the_generator_here_gives_the_known_answers(counter, key, expected) -> N
 
 
 @needs_kernels
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@every_vector_set
+@every_dtype
 @pytest.mark.parametrize("p", [0.1, 0.999])
 @pytest.mark.parametrize("size", [1, 33, 5003])
-def test_it_equals_the_definition(size, p, dtype, each_instruction_set) -> None:
+def test_it_equals_the_definition(size, p, dtype, name) -> None:
     x = torch.randn(size).to(dtype)
     kept = torch.tensor([word < (1 - p) * 2**32 for word in words(size, seed_after(size))])
     expected = (x.float() * torch.tensor(1 / (1 - p))).to(dtype).masked_fill(~kept, 0)
-    torch.testing.assert_close(dropout(x, p), expected, rtol=2e-7, atol=0)
+    with instruction_set(name):
+        torch.testing.assert_close(dropout(x, p), expected, rtol=2e-7, atol=0)
 
 
 @needs_kernels

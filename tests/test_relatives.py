@@ -7,7 +7,6 @@ import torch
 from cpp_oracle import needs_kernels
 from layer_oracle import assert_same, make, make_state, padded_batch
 from relatives_oracle import qrnn, sru
-from torch import Tensor
 
 from fairseq_wsum import WsumLSTM
 from fairseq_wsum.cells import SRU, MinLSTM, get_cell
@@ -17,11 +16,6 @@ H_ALONE = ("gru", "mingru", "minlstm")
 every_backend = pytest.mark.parametrize(
     "backend", ["reference", pytest.param("cpp", marks=needs_kernels)]
 )
-
-
-def parameters(layer: WsumLSTM, suffix: str) -> dict[str, Tensor]:
-    named = layer.named_parameters()
-    return {name.removesuffix(suffix): p for name, p in named if name.endswith(suffix)}
 
 
 # Cells whose h_t is the memory cell
@@ -65,9 +59,9 @@ def test_a_window_reads_the_input_before_and_skips_padding(side) -> None:
     x_0 = torch.randn(2, 4, 3, **DOUBLE)
     y, (_, c_n, x_n) = layer(x, (h_0, c_0, x_0), mask)
     for b, sequence in enumerate(alone):
-        for d, suffix in enumerate(("_l0", "_l0_reverse")):
+        for d in (0, 1):
             steps = sequence.flip(0) if d else sequence
-            given = (layer.cell, parameters(layer, suffix), steps, h_0[d, b], c_0[d, b])
+            given = (layer.cell, layer.layer_parameters(0, d), steps, h_0[d, b], c_0[d, b])
             expected, _, c = qrnn(*given, before=x_0[d, b])
             assert_same(y[~mask[:, b], b].chunk(2, -1)[d], expected.flip(0) if d else expected)
             assert_same(c_n[d, b], c)
@@ -139,7 +133,7 @@ def test_an_sru_adds_its_input_scaled_or_multiplied(cell, features) -> None:
     assert len(layer.weight_ih_l0) == (3 if features == 4 else 4) * 4
     x, c_0 = torch.randn(5, features, **DOUBLE), torch.randn(4, **DOUBLE)
     y, (_, c_n) = layer(x, (torch.zeros(1, 4, **DOUBLE), c_0[None]))
-    expected, _, c = sru(cell, parameters(layer, "_l0"), x, c_0, c_0)
+    expected, _, c = sru(cell, layer.layer_parameters(0), x, c_0, c_0)
     assert_same((y, c_n[0]), (expected, c))
 
 
