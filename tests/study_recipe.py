@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import warm
 import yaml
@@ -57,13 +56,8 @@ echo "{\"valid\": $((200 / seed)).5, \"test\": $((100 / seed)).5}" >"$run/perple
 """.replace("VALID", VALID)
 
 
-class Writer(Protocol):
-    """Writes a study with the given keys and returns its file."""
-
-    def __call__(self, **keys: object) -> Path: ...
-
-
-def writer(folder: Path) -> Writer:
+def writer(folder: Path) -> Callable[..., Path]:
+    """A function that writes a study with the keys that it gets, and returns its file."""
     recipe = folder / "recipe.sh"
     recipe.write_text(RECIPE)
     recipe.chmod(0o755)
