@@ -51,11 +51,8 @@ def test_bias_false_removes_all_biases(cell) -> None:
 # torch's modules
 
 TORCH_KINDS = {
-    "lstm": dict(),
-    "two-layers": dict(num_layers=2),
-    "both-directions": dict(bidirectional=True),
+    "one-layer": dict(),
     "no-bias": dict(bias=False),
-    "batch-first": dict(batch_first=True),
     "all": dict(num_layers=2, bidirectional=True, batch_first=True),
 }
 
