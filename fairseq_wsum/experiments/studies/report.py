@@ -36,8 +36,8 @@ runs; runs that share a machine slow each other down.
 that of a paired t-test over the seeds (of a perplexity, its logarithms), which is weak with few
 seeds: models that do not count as different may well differ. With one seed it is that of
 sacrebleu's paired bootstrap test of the translations ({SAMPLES:,} samples, twice its p-value): a
-difference holds for the two trained models, and not for the two kinds of model. Language models
-with one seed are not tested, and none whose perplexity another of fairseq's tasks computed."""
+difference holds for the two trained models, and not for the two kinds of model. Other scores of
+models with one seed are not tested, nor perplexities that different tasks of fairseq computed."""
 
 
 def main(given: Sequence[str]) -> None:
