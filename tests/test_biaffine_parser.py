@@ -26,8 +26,8 @@ from fairseq_wsum.plugin.models.wsum_biaffine_parser import (
     WsumBiaffineParserConfig,
 )
 from fairseq_wsum.plugin.modules.biaffine import ArcScorer, RelationScorer
+from fairseq_wsum.plugin.modules.byte_features import ByteFeatures, collate_bytes
 from fairseq_wsum.plugin.modules.trees import best_tree, why_no_tree
-from fairseq_wsum.plugin.modules.word_features import ByteFeatures, WordFeatures, collate_bytes
 from fairseq_wsum.plugin.tasks.wsum_dependency_parsing import (
     WsumDependencyParsingConfig,
     WsumDependencyParsingTask,
@@ -84,9 +84,8 @@ def test_relation_scores_are_those_of_the_equation() -> None:
 
 def test_features_of_bytes_are_those_of_the_equation() -> None:
     layer = ByteFeatures(embed_dim=3, features=2, width=3).double()
-    (words,) = collate_bytes([["abé", "x", ""]])
     with torch.no_grad():
-        found = layer(words)
+        (found,) = layer(collate_bytes([["abé", "x", ""]]))
         for word, features in zip(["abé", "x", ""], found, strict=True):
             e = layer.embed_bytes(torch.tensor([0, *(b + 1 for b in word.encode()), 0]))
             for k in range(2):
@@ -97,18 +96,16 @@ def test_features_of_bytes_are_those_of_the_equation() -> None:
                 assert features[k] == pytest.approx(max([0.0, *map(float, sums)]))
 
 
-def test_the_gradients_of_features_of_bytes_are_the_same_in_each_run(data) -> None:
+def test_the_gradients_of_features_of_bytes_are_the_same_in_each_run() -> None:
     torch.set_num_threads(4)
-    task, _, _ = make(data)
-    features = WordFeatures(task.source_dictionary, 4, 50, 8)
-    words = [["Ab", "cd", "éf", "gh", "ij"] * 100] * 8
-    tokens, bytes = torch.full((8, 500), 4), collate_bytes(words)
+    layer = ByteFeatures(embed_dim=8, features=50)
+    bytes = collate_bytes([["Ab", "cd", "éf", "gh", "ij"] * 100] * 8)
     above = torch.randn(8, 500, 50)
 
     def gradient():
-        features.zero_grad()
-        features(tokens, bytes)[1].backward(above)
-        return features.bytes.embed_bytes.weight.grad
+        layer.zero_grad()
+        layer(bytes).backward(above)
+        return layer.embed_bytes.weight.grad
 
     expected = gradient()
     assert all(torch.equal(gradient(), expected) for _ in range(5))

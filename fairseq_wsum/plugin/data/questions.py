@@ -17,7 +17,7 @@ import torch
 from fairseq.data import Dictionary
 
 from ...files import opened
-from ..modules.word_features import collate_bytes
+from ..modules.byte_features import collate_bytes
 from .sized import SizedDataset, padded
 
 # Letters with their marks, such as the vowel signs of Hindi; digits; or one other character: an

@@ -21,8 +21,8 @@ from fairseq.data import Dictionary
 from torch.nn.utils.rnn import pad_sequence
 
 from ...files import opened
+from ..modules.byte_features import collate_bytes
 from ..modules.trees import why_no_tree
-from ..modules.word_features import collate_bytes
 from .sized import SizedDataset, padded
 
 COLUMNS = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]

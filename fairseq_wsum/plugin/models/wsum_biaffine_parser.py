@@ -5,36 +5,25 @@ Shapes: B sentences, T words with the root in front, C bytes, M features, R rela
 
 # Without `from __future__ import annotations`: fairseq needs the types of the options.
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from fairseq.models import BaseFairseqModel, register_model
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
-from ...layer import WsumLSTM
 from ..modules.biaffine import ArcScorer, Projection, RelationScorer
 from ..modules.dropout import LockedDropout
 from ..modules.trees import best_tree
-from ..modules.word_features import WordFeatures
 from .dictionaries import remember_words
-from .fields import option, probability, size
-from .initial_values import load_embedding
-from .options import CellOptions, described_cell
-
-# fairseq needs `Optional[X]` here: see options.py
-# ruff: noqa: UP045
+from .fields import probability, size
+from .words import ByteOptions, WordFeatures
 
 
 @dataclass
-class WsumBiaffineParserConfig(CellOptions):
+class WsumBiaffineParserConfig(ByteOptions):
     """The options. The defaults are those of Dozat and Manning."""
 
-    encoder_embed_dim: int = size(100, "word embedding dimension")
-    encoder_embed_path: Optional[str] = option(None, "path to pre-trained word embedding")
-    character_features: int = option(
-        100, "number of filters of the convolution over the bytes of a word; 0: none", at_least=0
-    )
     character_embedding_dim: int = size(50, "embedding dimension of a byte")
     tag_embed_dim: int = size(100, "embedding dimension of a tag (see --tags)")
     encoder_layers: int = size(3, "number of encoder layers, in two directions each")
@@ -63,25 +52,12 @@ class WsumBiaffineEncoder(nn.Module):
     def __init__(self, cfg: WsumBiaffineParserConfig, task: FairseqTask) -> None:
         super().__init__()
         self.dictionary = task.source_dictionary
-        self.features = WordFeatures(
-            self.dictionary,
-            cfg.encoder_embed_dim,
-            cfg.character_features,
-            cfg.character_embedding_dim,
-        )
-        load_embedding(cfg.encoder_embed_path, self.dictionary, self.features.embed_tokens)
+        self.features = WordFeatures(cfg, self.dictionary)
         tags = task.tags[0] if task.tags else None
         self.embed_tags = nn.Embedding(len(tags), cfg.tag_embed_dim) if tags else None
         self.dropout = LockedDropout(cfg.dropout)
-        self.lstm = WsumLSTM(
-            self.features.size + (cfg.tag_embed_dim if tags else 0),
-            cfg.encoder_hidden_size,
-            cfg.encoder_layers,
-            dropout=self.dropout,
-            bidirectional=True,
-            cell=described_cell(cfg, cfg.cell),
-            backend=cfg.lstm_backend,
-        )
+        size = self.features.size + (cfg.tag_embed_dim if tags else 0)
+        self.lstm = cfg.layers(size, cfg.encoder_layers, self.dropout)
         remember_words(self, relations=task.relation_dictionary, tags=tags)
 
     def forward(self, tokens: Tensor, bytes: Tensor, tags: Tensor | None) -> tuple[Tensor, Tensor]:

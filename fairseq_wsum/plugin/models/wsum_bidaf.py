@@ -5,7 +5,7 @@ Shapes: B questions, T tokens of a context, J tokens of a question, C bytes, H h
 
 # Without `from __future__ import annotations`: fairseq needs the types of the options.
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from fairseq.data import Dictionary
@@ -18,28 +18,16 @@ from ...layer import WsumLSTM
 from ...products import linear
 from ..modules.attention_flow import AttentionFlow, softmax
 from ..modules.dropout import Dropout
-from ..modules.word_features import WordFeatures
 from .dictionaries import remember_words
 from .fields import option, probability, size
-from .initial_values import load_embedding
-from .options import CellOptions, described_cell
-
-# fairseq needs `Optional[X]` here: see options.py
-# ruff: noqa: UP045
+from .words import ByteOptions, WordFeatures
 
 
 @dataclass
-class WsumBidafConfig(CellOptions):
+class WsumBidafConfig(ByteOptions):
     """The options. The defaults are those of Seo et al."""
 
-    encoder_embed_dim: int = size(100, "word embedding dimension")
-    encoder_embed_path: Optional[str] = option(None, "path to pre-trained word embedding")
     encoder_freeze_embed: bool = option(False, "freeze the word embedding")
-    character_features: int = option(
-        100, "number of filters of the convolution over the bytes of a word; 0: none", at_least=0
-    )
-    character_embedding_dim: int = size(16, "embedding dimension of a byte")
-    encoder_hidden_size: int = size(100, "hidden size of each direction of all layers")
     modelling_layers: int = size(2, "number of layers that read the attention's result")
     dropout: float = probability(
         0.2, "dropout probability of the features of bytes and of the layers' outputs"
@@ -64,31 +52,17 @@ class WsumBidaf(BaseFairseqModel):
 
     def __init__(self, cfg: WsumBidafConfig, dictionary: Dictionary) -> None:
         super().__init__()
-        self.dictionary, size = dictionary, cfg.encoder_embed_dim
-        of_bytes = (cfg.character_features, cfg.character_embedding_dim)
-        self.features = WordFeatures(dictionary, size, *of_bytes)
-        load_embedding(cfg.encoder_embed_path, dictionary, self.features.embed_tokens)
+        self.dictionary = dictionary
+        self.features = WordFeatures(cfg, dictionary)
         self.features.embed_tokens.weight.requires_grad = not cfg.encoder_freeze_embed
         self.dropout = Dropout(cfg.dropout)
         self.highway = Highway(self.features.size, num_layers=2)
         both = 2 * cfg.encoder_hidden_size
-
-        def layers(features: int, number: int = 1) -> WsumLSTM:
-            return WsumLSTM(
-                features,
-                cfg.encoder_hidden_size,
-                number,
-                dropout=self.dropout,
-                bidirectional=True,
-                cell=described_cell(cfg, cfg.cell),
-                backend=cfg.lstm_backend,
-            )
-
-        self.phrase = layers(self.features.size)
+        self.phrase = cfg.layers(self.features.size, 1, self.dropout)
         self.attention = AttentionFlow(both)
-        self.modelling = layers(4 * both, cfg.modelling_layers)
+        self.modelling = cfg.layers(4 * both, cfg.modelling_layers, self.dropout)
         self.start = nn.Linear(5 * both, 1)
-        self.span_end = layers(7 * both)
+        self.span_end = cfg.layers(7 * both, 1, self.dropout)
         self.end = nn.Linear(5 * both, 1)
         remember_words(self)
 

@@ -5,7 +5,7 @@ Shapes: B sentences, T words, F features, K classes.
 
 # Without `from __future__ import annotations`: fairseq needs the types of the options.
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from fairseq.data import Dictionary
@@ -13,23 +13,18 @@ from fairseq.models import BaseFairseqModel, register_model
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
-from ...layer import WsumLSTM
 from ..modules.dropout import Dropout, LockedDropout
 from .dictionaries import remember_words
 from .fields import option, probability, size
 from .initial_values import embedding, init_uniform, load_embedding
-from .options import CellOptions, described_cell
-
-# fairseq needs `Optional[X]` here: see options.py
-# ruff: noqa: UP045
+from .words import WordOptions
 
 
 @dataclass
-class WsumClassifierConfig(CellOptions):
+class WsumClassifierConfig(WordOptions):
     """The options."""
 
     encoder_embed_dim: int = size(300, "word embedding dimension")
-    encoder_embed_path: Optional[str] = option(None, "path to pre-trained word embedding")
     encoder_layers: int = option(
         1, "number of layers; 0: none, a sentence is the mean of its embeddings", at_least=0
     )
@@ -62,15 +57,8 @@ class WsumClassifierEncoder(nn.Module):
         self.dropout_out = Dropout(cfg.dropout)
         self.lstm, self.output_units = None, cfg.encoder_embed_dim
         if cfg.encoder_layers:
-            self.lstm = WsumLSTM(
-                cfg.encoder_embed_dim,
-                cfg.encoder_hidden_size,
-                cfg.encoder_layers,
-                dropout=self.dropout,
-                bidirectional=cfg.encoder_bidirectional,
-                cell=described_cell(cfg, cfg.cell),
-                backend=cfg.lstm_backend,
-            )
+            features, both = cfg.encoder_embed_dim, cfg.encoder_bidirectional
+            self.lstm = cfg.layers(features, cfg.encoder_layers, self.dropout, both)
             self.output_units = cfg.encoder_hidden_size * self.lstm.num_directions
         self.pooling, size = cfg.pooling, self.output_units
         if self.lstm is not None and self.pooling == "attention":
