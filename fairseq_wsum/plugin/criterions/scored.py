@@ -6,12 +6,19 @@ from typing import Any, ClassVar
 
 from fairseq.criterions import FairseqCriterion
 from fairseq.logging import metrics
+from torch import Tensor
 
 
 class ScoredCriterion(FairseqCriterion):
     """Logs means over the sample size: of the loss, and in validation of `scores`, in percent."""
 
     scores: ClassVar[tuple[str, ...]] = ()
+
+    @staticmethod
+    def log(loss: Tensor, sample: dict[str, Any], size: int) -> dict[str, Any]:
+        """What a batch logs, to which a criterion adds the sums of its scores."""
+        counts = {name: sample[name] for name in ("ntokens", "nsentences")}
+        return {"loss": loss.detach(), "sample_size": size, **counts}
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:

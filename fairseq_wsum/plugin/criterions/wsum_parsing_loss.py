@@ -35,12 +35,7 @@ class WsumParsingLoss(ScoredCriterion):
         of_heads = F.cross_entropy(scores.arcs[words], heads[words], reduction="sum")
         of_relations = F.cross_entropy(scores.relations[words], relations[words], reduction="sum")
         loss = of_heads + of_relations
-        log = {
-            "loss": loss.detach(),
-            "ntokens": sample["ntokens"],
-            "nsentences": sample["nsentences"],
-            "sample_size": sample["ntokens"],
-        }
+        log = self.log(loss, sample, sample["ntokens"])
         if not model.training:
             found_heads, found_relations = model.parse(scores)
             right = found_heads.eq(heads) & words

@@ -31,16 +31,10 @@ class WsumSpanLoss(ScoredCriterion):
         first, last = sample["spans"].t()
         loss = F.cross_entropy(starts, first, reduction="sum")
         loss = loss + F.cross_entropy(ends, last, reduction="sum")
-        questions = len(sample["id"])
-        log: dict[str, Any] = {
-            "loss": loss.detach(),
-            "ntokens": sample["ntokens"],
-            "nsentences": questions,
-            "sample_size": questions,
-        }
+        log = self.log(loss, sample, sample["nsentences"])
         if not model.training:
             found = zip(sample["questions"], best_spans(starts, ends).tolist(), strict=True)
             pairs = [(one.context.part(*span), one.answers) for one, span in found]
             log["f1"] = sum(f1(*pair) for pair in pairs)
             log["em"] = sum(exact_match(*pair) for pair in pairs)
-        return loss, questions, log
+        return loss, sample["nsentences"], log

@@ -94,9 +94,7 @@ class WsumDependencyParsingTask(FairseqTask):
         """Replace the heads and relations of sentences by those of a model."""
         symbols = self.relation_dictionary
         for batch in self.treebank(sentences).batches(model):
-            chosen = [sentences[k] for k in batch["id"].tolist()]
-            found = model.parse(model(**batch["net_input"]))
-            trees = zip(chosen, *(part.tolist() for part in found), strict=True)
-            for one, heads, relations in trees:
-                words = range(1, len(one.tokens) + 1)
-                one.set_tree([heads[k] for k in words], [symbols[relations[k]] for k in words])
+            found = (batch["id"], *model.parse(model(**batch["net_input"])))
+            for k, heads, relations in zip(*(part.tolist() for part in found), strict=True):
+                words = slice(1, len(sentences[k].tokens) + 1)
+                sentences[k].set_tree(heads[words], [symbols[r] for r in relations[words]])
