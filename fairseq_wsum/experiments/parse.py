@@ -90,10 +90,7 @@ def attachment_scores(
     the shared task of CoNLL 2018, a relation counts without its subtype: `nsubj:pass` is `nsubj`.
     There the scores are F1 scores of the words of raw text; with gold words they are these shares.
     The scores without punctuation leave out the words whose UPOS is PUNCT, if words have a UPOS.
-
-    Args:
-        gold: the heads and relations of each sentence.
-        parsed: the sentences with the trees to score.
+    `gold` has the heads and relations of each sentence.
     """
     counts: Counter[str] = Counter()
     for (heads, relations), one in zip(gold, parsed, strict=True):

@@ -80,10 +80,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
 def save_words(folder: Path, words: Mapping[str, Counter[str]], args: argparse.Namespace) -> int:
     """Write the dictionary of a folder, with the options of `add_words`, and return its size.
 
-    Args:
-        folder: the folder.
-        words: how often each word occurs in each split.
-        args: the options.
+    `words` says how often each word occurs in each split.
     """
     kept = {word: n for word, n in words["train"].items() if n >= args.threshold}
     if args.vectors is not None:

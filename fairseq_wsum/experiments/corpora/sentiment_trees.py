@@ -41,18 +41,12 @@ class Tree:
 
 @dataclass(frozen=True)
 class Negation:
-    """A negator and the phrase to which it belongs.
+    """A negator and the phrase that follows it."""
 
-    Attributes:
-        negator, end: the indices of the negator, and of the end of the phrase that follows it.
-        side: of the phrase alone.
-        turns: whether the phrase with its negator is on the other side of neutral.
-    """
-
-    negator: int
-    end: int
-    side: int
-    turns: bool
+    negator: int  # its index
+    end: int  # the index after the phrase
+    side: int  # of the phrase alone
+    turns: bool  # whether the phrase with its negator is on the other side of neutral
 
 
 def negations(tree: Tree, start: int = 0) -> Iterator[Negation]:

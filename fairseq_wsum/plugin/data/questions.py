@@ -28,17 +28,11 @@ NOISE = 0.1  # of the lengths by which questions are sorted, as in AllenNLP
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """A text and its tokens.
-
-    Attributes:
-        text: the text.
-        tokens: its tokens.
-        spans: the first character of each token, and the one after its last.
-    """
+    """A text and its tokens."""
 
     text: str
     tokens: list[str]
-    spans: list[tuple[int, int]]
+    spans: list[tuple[int, int]]  # the first character of each token, and the one after its last
 
     @classmethod
     def of(cls, text: str) -> Text:
@@ -58,20 +52,13 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A question.
-
-    Attributes:
-        id: its name in its file.
-        question, context: the texts. Questions about the same context share it.
-        answers: the reference answers; parts of the context.
-        span: the first and the last token of the first answer; (0, 0) without one.
-    """
+    """A question of a file."""
 
     id: str
     question: Text
-    context: Text
-    answers: tuple[str, ...]
-    span: tuple[int, int]
+    context: Text  # questions about the same context share it
+    answers: tuple[str, ...]  # the references, which are parts of the context
+    span: tuple[int, int]  # the first and the last token of the first answer; (0, 0) without one
 
 
 def read_articles(path: Path) -> list[Any]:
@@ -147,12 +134,7 @@ def _problem(question: Text, context: Text, answers: list[Any], with_answers: bo
 
 
 class QuestionDataset(SizedDataset):
-    """Questions as numbers, for `wsum_bidaf`.
-
-    Args:
-        questions: the questions.
-        words: the dictionary, of words in lower case.
-    """
+    """Questions as numbers, for `wsum_bidaf`. The dictionary has words in lower case."""
 
     def __init__(self, questions: Sequence[Question], words: Dictionary) -> None:
         super().__init__(questions, (len(one.context.tokens) for one in questions))

@@ -31,13 +31,9 @@ HEAD, DEPREL = map(COLUMNS.index, ("head", "deprel"))
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence of a treebank.
+    """A sentence of a treebank."""
 
-    Attributes:
-        lines: its lines, split at tabs; a comment is usually a single part.
-    """
-
-    lines: list[list[str]]
+    lines: list[list[str]]  # split at tabs; a comment is usually a single part
 
     @classmethod
     def of(cls, words: Iterable[str]) -> Sentence:
@@ -124,20 +120,14 @@ def _problem(sentence: Sentence, with_trees: bool) -> str | None:
 
 
 class TreebankDataset(SizedDataset):
-    """The sentences of a treebank as numbers, with the root in front, for `wsum_biaffine_parser`.
-
-    Args:
-        sentences: the sentences.
-        words, relations: their dictionaries; the words are in lower case.
-        tags: the dictionary of the tags, and the name of their column, or None.
-    """
+    """Sentences of a treebank as numbers, with the root in front, for `wsum_biaffine_parser`."""
 
     def __init__(
         self,
         sentences: Sequence[Sentence],
-        words: Dictionary,
+        words: Dictionary,  # in lower case
         relations: Dictionary,
-        tags: tuple[Dictionary, str] | None,
+        tags: tuple[Dictionary, str] | None,  # with the name of their column
     ) -> None:
         super().__init__(sentences, (len(one.tokens) + 1 for one in sentences))
         self.words, self.relations, self.tags = words, relations, tags

@@ -115,19 +115,12 @@ class WsumBiaffineParser(BaseFairseqModel):
 
     def forward(
         self,
-        src_tokens: Tensor,
-        src_bytes: Tensor,
-        src_tags: Tensor | None = None,
-        heads: Tensor | None = None,
+        src_tokens: Tensor,  # words with the root in front, padded on the right, B x T
+        src_bytes: Tensor,  # B x T x C
+        src_tags: Tensor | None = None,  # B x T
+        heads: Tensor | None = None,  # of each word, B x T, for the scores of its relation
     ) -> Scores:
-        """The scores of a batch.
-
-        Args:
-            src_tokens: words with the root in front, padded on the right, B x T.
-            src_bytes: their bytes, B x T x C.
-            src_tags: their tags, B x T.
-            heads: the head of each word, B x T, for the scores of its relation.
-        """
+        """The scores of a batch."""
         x, mask = self.encoder(src_tokens, src_bytes, src_tags)
         arcs = self.arcs(self.arc_dependents(x), self.arc_heads(x)).float()
         arcs = arcs.masked_fill(mask.t().unsqueeze(1), float("-inf"))

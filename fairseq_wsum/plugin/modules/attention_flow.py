@@ -19,9 +19,6 @@ class AttentionFlow(nn.Module):
         ũ_t  = Σ_j softmax_j(S_t:)_j u_j               context to query
         h̃    = Σ_t softmax_t(max_j S_tj) h_t           query to context, the same for all t
         G_t  = [h_t; ũ_t; h_t ∘ ũ_t; h_t ∘ h̃]
-
-    Args:
-        features: number of features of h and u, E.
     """
 
     def __init__(self, features: int) -> None:
@@ -31,16 +28,7 @@ class AttentionFlow(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, h: Tensor, u: Tensor, h_mask: Tensor, u_mask: Tensor) -> Tensor:
-        """G.
-
-        Args:
-            h: the context, B x T x E.
-            u: the question, B x J x E.
-            h_mask, u_mask: True at padding, B x T and B x J.
-
-        Returns:
-            B x T x 4E.
-        """
+        """G, B x T x 4E, of h, B x T x E, and u, B x J x E. The masks are True at padding."""
         of_h, of_u, of_both = self.weight
         s = (h * of_both) @ u.transpose(1, 2) + (h @ of_h).unsqueeze(2) + (u @ of_u).unsqueeze(1)
         s = s.float().masked_fill(u_mask.unsqueeze(1), -math.inf)  # B x T x J

@@ -16,10 +16,7 @@ from .dropout import LockedDropout
 class Projection(nn.Module):
     """dropout(leaky_relu(W x + b)): the features of words in one role, as heads or as dependents.
 
-    Args:
-        size: number of features of x.
-        features: number of rows of W.
-        dropout: probability that a feature is dropped, at all words of a sentence.
+    The same features are dropped at all words of a sentence.
     """
 
     def __init__(self, size: int, features: int, dropout: float) -> None:
@@ -35,11 +32,7 @@ class Projection(nn.Module):
 
 
 class ArcScorer(nn.Module):
-    """s_ij = h_i^(dep)T U h_j^(head) + u^T h_j^(head): how well word j is the head of word i.
-
-    Args:
-        features: number of features of h, M.
-    """
+    """s_ij = h_i^(dep)T U h_j^(head) + u^T h_j^(head): how well word j is the head of word i."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -51,12 +44,7 @@ class ArcScorer(nn.Module):
 
 
 class RelationScorer(nn.Module):
-    """s_ir = [h_i^(dep); 1]^T U_r [h_j^(head); 1]: how well relation r fits word i and its head j.
-
-    Args:
-        features: number of features of h, M.
-        relations: number of relations, R.
-    """
+    """s_ir = [h_i^(dep); 1]^T U_r [h_j^(head); 1]: how well relation r fits word i and head j."""
 
     def __init__(self, features: int, relations: int) -> None:
         super().__init__()
@@ -64,15 +52,7 @@ class RelationScorer(nn.Module):
         self.weight = nn.Parameter(torch.zeros(size * relations, size))  # rows: [h^(head)], r
 
     def forward(self, dependents: Tensor, heads: Tensor, places: Tensor) -> Tensor:
-        """The scores with given heads.
-
-        Args:
-            dependents, heads: the features of all words in each role, B x T x M.
-            places: the head of each word, B x T.
-
-        Returns:
-            B x T x R.
-        """
+        """B x T x M each, and the place of the head of each word, B x T -> B x T x R."""
         index = places.unsqueeze(-1).expand(-1, -1, heads.size(-1))
         of_heads = _with_one(heads.gather(1, index))
         scores = product(_with_one(dependents), self.weight).unflatten(-1, (-1, of_heads.size(-1)))

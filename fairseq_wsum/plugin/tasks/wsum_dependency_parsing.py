@@ -36,15 +36,10 @@ class WsumDependencyParsingConfig(FairseqDataclass):
 
 @register_task("wsum_dependency_parsing", dataclass=WsumDependencyParsingConfig)
 class WsumDependencyParsingTask(FairseqTask):
-    """Dependency parsing of sentences whose words are given.
+    """Dependency parsing of sentences whose words are given."""
 
-    Attributes:
-        source_dictionary: the words, in lower case.
-        relation_dictionary: the relations.
-        tags: the dictionary of the tags, and the name of their column, or None.
-    """
-
-    source_dictionary: Any = None  # a property in fairseq
+    source_dictionary: Any = None  # of words in lower case; a property in fairseq
+    tags: tuple[Dictionary, str] | None  # with the name of their column
 
     def __init__(self, cfg: WsumDependencyParsingConfig, **unused: Any) -> None:
         super().__init__(cfg)
@@ -60,12 +55,7 @@ class WsumDependencyParsingTask(FairseqTask):
         return self.load_dictionary(str(Path(self.cfg.data, name)))
 
     def load_dataset(self, split: str, combine: bool = False, **unused: Any) -> None:
-        """Read SPLIT.conllu of the data folder.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it is not CoNLL-U, or a tree is wrong; the message has the line.
-        """
+        """Read SPLIT.conllu of the data folder; see `read_treebank`."""
         path = Path(self.cfg.data, f"{split}.conllu")
         self.datasets[split] = self.treebank([*read_treebank(path, with_trees=True)])
         logger.info("%s: %d sentences", path, len(self.datasets[split]))

@@ -32,14 +32,10 @@ class WsumSpanPredictionConfig(FairseqDataclass):
 
 @register_task("wsum_span_prediction", dataclass=WsumSpanPredictionConfig)
 class WsumSpanPredictionTask(FairseqTask):
-    """Question answering with a part of a given context.
-
-    Attributes:
-        source_dictionary: the words of contexts and questions, in lower case.
-    """
+    """Question answering with a part of a given context."""
 
     reads_question = True
-    source_dictionary: Any = None  # a property in fairseq
+    source_dictionary: Any = None  # of words in lower case; a property in fairseq
 
     def __init__(self, cfg: WsumSpanPredictionConfig, **unused: Any) -> None:
         super().__init__(cfg)
@@ -47,11 +43,9 @@ class WsumSpanPredictionTask(FairseqTask):
         self.source_dictionary = self.load_dictionary(str(Path(cfg.data, "dict.txt")))
 
     def load_dataset(self, split: str, combine: bool = False, **unused: Any) -> None:
-        """Read SPLIT.json of the data folder. Long contexts are left out of the split `train`.
+        """Read SPLIT.json of the data folder; see `read_questions`.
 
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it is not in SQuAD's format; the message names the question.
+        Long contexts are left out of the split `train`.
         """
         path = Path(self.cfg.data, f"{split}.json")
         found = read_questions(path, with_answers=True)
