@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from fairseq import options, tasks
 from fairseq.data.data_utils import batch_by_size
 from measure import median_times
+from torch import Tensor, nn
 
 from fairseq_wsum import CELLS
 from fairseq_wsum.argument_types import positive
@@ -30,21 +32,12 @@ Batch = dict[str, Any]
 Steps = dict[str, Callable[[Batch], object]]  # `train` and `predict`
 
 
-def parse(model: Any, batch: Batch) -> object:
-    return model.parse(model(**batch["net_input"]))
-
-
-def answer(model: Any, batch: Batch) -> object:
-    return best_spans(*model(**batch["net_input"]))
-
-
-def classify(model: Any, batch: Batch) -> object:
-    (head,) = model.classification_heads
-    scores, _ = model(**batch["net_input"], classification_head_name=head)
-    return scores.argmax(-1)
-
-
-PREDICT = {"parser": parse, "squad": answer, "sst": classify}
+HEAD = "sentence_classification_head"  # fairseq's default name
+PREDICT: dict[str, Callable[..., object]] = {  # from a model and its inputs
+    "parser": lambda model, inputs: model.parse(model(**inputs)),
+    "squad": lambda model, inputs: best_spans(*model(**inputs)),
+    "sst": lambda model, inputs: model(**inputs, classification_head_name=HEAD)[0].argmax(-1),
+}
 
 
 def read_options(recipe: str, data: Path, cell: str, given: Sequence[str]) -> argparse.Namespace:
@@ -55,22 +48,29 @@ def read_options(recipe: str, data: Path, cell: str, given: Sequence[str]) -> ar
     return options.parse_args_and_arch(options.get_training_parser(), words)
 
 
-def ours(recipe: str, task: Any, chosen: argparse.Namespace, dtype: torch.dtype) -> Steps:
-    """The steps of our model."""
-    model = task.build_model(chosen).to(dtype)
-    criterion = task.build_criterion(chosen)
+def steps_of(
+    model: nn.Module, loss: Callable[[Batch], Tensor], find: Callable[[Batch], object]
+) -> Steps:
+    """The steps of a model, from its loss of a batch and what it finds for a batch."""
 
     def train(batch: Batch) -> None:
         model.train()
-        criterion(model, batch)[0].backward()
+        loss(batch).backward()
         model.zero_grad()
 
     @torch.no_grad()
     def predict(batch: Batch) -> None:
         model.eval()
-        PREDICT[recipe](model, batch)
+        find(batch)
 
     return {"train": train, "predict": predict}
+
+
+def ours(recipe: str, task: Any, chosen: argparse.Namespace, dtype: torch.dtype) -> Steps:
+    """The steps of our model."""
+    model, criterion = task.build_model(chosen).to(dtype), task.build_criterion(chosen)
+    find = partial(PREDICT[recipe], model)
+    return steps_of(model, lambda one: criterion(model, one)[0], lambda one: find(one["net_input"]))
 
 
 def supars(task: Any) -> Steps:
@@ -95,20 +95,14 @@ def supars(task: Any) -> Steps:
         mask[:, 0] = False
         return *model(words[order], [bytes[order]]), mask, order
 
-    def train(batch: Batch) -> None:
-        model.train()
+    def loss(batch: Batch) -> Any:
         arcs, relations, mask, order = scores(batch)
-        loss = model.loss(arcs, relations, batch["heads"][order], batch["relations"][order], mask)
-        loss.backward()
-        model.zero_grad()
+        return model.loss(arcs, relations, batch["heads"][order], batch["relations"][order], mask)
 
-    @torch.no_grad()
-    def predict(batch: Batch) -> None:
-        model.eval()
-        arcs, relations, mask, _ = scores(batch)
-        model.decode(arcs, relations, mask)  # greedy: its trees need more packages
+    def find(batch: Batch) -> object:
+        return model.decode(*scores(batch)[:3])  # greedy: its trees need more packages
 
-    return {"train": train, "predict": predict}
+    return steps_of(model, loss, find)
 
 
 def batches_of(task: Any, chosen: argparse.Namespace, number: int) -> list[Batch]:
