@@ -8,8 +8,11 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin slow the other worker
 
 import torch
-from shell import succeeds
+from questions import write_questions
+from sentiment_trees import write_trees
+from shell import run, succeeds
 from translation_corpus import prepare_options, write_corpus
+from treebanks import write_treebank
 
 LONGEST = (
     "test_triton.py",
@@ -62,6 +65,22 @@ def prepared(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("data") / "bpe data"
     succeeds("prepare.sh", "translation", *prepare_options(corpus, out))
     return out
+
+
+def _labelled(kind, write):
+    @pytest.fixture(scope="session", name=kind)
+    def made(tmp_path_factory):
+        """A folder with small files for a task; its `data` is prepared of them."""
+        folder = write(tmp_path_factory.mktemp(kind) / "raw")
+        run("fairseq-wsum", "prepare", kind, "--data", folder, "--out", folder / "data")
+        return folder
+
+    return made
+
+
+treebank = _labelled("treebank", write_treebank)
+questions = _labelled("questions", write_questions)
+sentiment = _labelled("sentiment", write_trees)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("fairseq")
 from commands import ROOT, assert_same_weights, every_cells_options, run, train
-from questions import article, write_questions
+from questions import article
 from shell import refuses
 
 from fairseq_wsum.experiments import answer
@@ -22,21 +22,8 @@ TRAINING = [*OPTIONS.split(), *TINY, "--best-checkpoint-metric", "f1"]
 TRAINING.append("--maximize-best-checkpoint-metric")
 
 
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory):
-    return write_questions(tmp_path_factory.mktemp("raw") / "questions")
-
-
-@pytest.fixture(scope="module")
-def data(raw):
-    prepare = ["fairseq-wsum", "prepare", "questions", "--data", raw, "--out", raw / "data"]
-    output = run(*prepare)
-    assert "train 16, test 8, valid 16" in output and "% of the training answers are" in output
-    return raw / "data"
-
-
-def test_the_recipe_trains_and_scores(raw, tmp_path) -> None:
-    recipe = ["bash", RECIPE, "--own-corpus", "--data", raw, "--out", tmp_path]
+def test_the_recipe_trains_and_scores(questions, tmp_path) -> None:
+    recipe = ["bash", RECIPE, "--own-corpus", "--data", questions, "--out", tmp_path]
     output = run(*recipe, "--epochs", 1, "--gpus", 0, *TINY)
     folder = tmp_path / "lstm/epochs-1-seed-1"
     figures = json.loads((folder / "figures.json").read_text())
@@ -45,27 +32,27 @@ def test_the_recipe_trains_and_scores(raw, tmp_path) -> None:
     assert 0 <= figures["test"]["EM"] <= figures["test"]["F1"] <= 100
     answers = json.loads((folder / "predictions.json").read_text())
     assert {*answers} == {f"dev-{k}-{n}" for k in range(2) for n in range(4)}
-    questions = read_questions(raw / "dev.json", with_answers=True)
-    assert figures["test"] == scores([(answers[one.id], one.answers) for one in questions])
+    asked = read_questions(questions / "dev.json", with_answers=True)
+    assert figures["test"] == scores([(answers[one.id], one.answers) for one in asked])
 
 
 @pytest.fixture(scope="module")
-def checkpoint(data, tmp_path_factory):
+def checkpoint(questions, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    train(data, folder, *TRAINING, "--max-epoch", 2)
+    train(questions / "data", folder, *TRAINING, "--max-epoch", 2)
     return folder / "checkpoint_best.pt"
 
 
-def test_a_resumed_training_equals_an_uninterrupted_one(checkpoint, data, tmp_path) -> None:
-    train(data, tmp_path, *TRAINING, "--max-update", 6)  # of 4 an epoch
-    log = train(data, tmp_path, *TRAINING, "--max-epoch", 2)
+def test_a_resumed_training_equals_an_uninterrupted_one(checkpoint, questions, tmp_path) -> None:
+    train(questions / "data", tmp_path, *TRAINING, "--max-update", 6)  # of 4 an epoch
+    log = train(questions / "data", tmp_path, *TRAINING, "--max-epoch", 2)
     assert "Loaded checkpoint" in log and "| f1 " in log and "| em " in log
     assert_same_weights(tmp_path, checkpoint.parent)
 
 
 @every_cells_options(usual=("no-gates",))
-def test_every_cell_trains(cell, data, tmp_path) -> None:
-    assert "| f1 " in train(data, tmp_path, *TRAINING, *cell, "--max-update", 2)
+def test_every_cell_trains(cell, questions, tmp_path) -> None:
+    assert "| f1 " in train(questions / "data", tmp_path, *TRAINING, *cell, "--max-update", 2)
 
 
 def test_questions_without_answers_are_answered(checkpoint, tmp_path) -> None:

@@ -14,12 +14,7 @@ import decoding_steps
 import programs
 import tasks
 from decoding_steps import Batch, Search, Words, build
-from questions import write_questions
-from sentiment_trees import write_trees
 from systems import transformers
-from treebanks import write_treebank
-
-from fairseq_wsum.experiments.corpora import prepare
 
 
 def table_of(printed: str) -> list[dict[str, str]]:
@@ -93,21 +88,13 @@ def test_times_and_speeds_are_medians_without_the_warm_up(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "corpus", "write"),
-    [
-        ("parser", "treebank", write_treebank),
-        ("squad", "questions", write_questions),
-        ("sst", "sentiment", write_trees),
-    ],
+    ("recipe", "kind"), [("parser", "treebank"), ("squad", "questions"), ("sst", "sentiment")]
 )
-def test_models_of_recipes_are_compared_with_the_first_cell(
-    recipe, corpus, write, tmp_path, capsys
-) -> None:
-    raw = write(tmp_path / "raw")
-    prepare.main([corpus, "--data", str(raw), "--out", str(tmp_path / "data")])
+def test_models_of_recipes_are_compared_with_the_first_cell(recipe, kind, request, capsys) -> None:
+    data = request.getfixturevalue(kind) / "data"
     options = ["--cells", "no-gates", "no-srnn-hidden", "--batches", "1", "--rounds", "1"]
     options += ["--labels", "5"] if recipe == "sst" else []  # an option of the recipe
-    tasks.main([recipe, str(tmp_path / "data"), *options])
+    tasks.main([recipe, str(data), *options])
     rows = table_of(capsys.readouterr().out)
     assert [row["model"] for row in rows] == ["no-gates", "no-srnn-hidden"]
     for what in ("train", "predict"):

@@ -13,9 +13,8 @@ pytest.importorskip("fairseq")
 pytest.importorskip("ufal.chu_liu_edmonds")
 from fairseq.logging import metrics
 from translation import dictionary_of
-from treebanks import conllu, write_treebank
+from treebanks import conllu
 
-from fairseq_wsum.experiments.corpora import prepare
 from fairseq_wsum.experiments.parse import attachment_scores
 from fairseq_wsum.plugin.criterions.wsum_parsing_loss import WsumParsingLoss
 from fairseq_wsum.plugin.data import sized
@@ -37,17 +36,10 @@ SIZES = dict(encoder_embed_dim=5, character_features=4, character_embedding_dim=
 SIZES |= dict(encoder_hidden_size=6, encoder_layers=2, arc_features=7, relation_features=5)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("treebank")
-    raw = write_treebank(folder / "raw")
-    prepare.main(["treebank", "--data", str(raw), "--out", str(folder / "data")])
-    return folder / "data"
-
-
-def make(data, cell="lstm", tags="upos", **options):
+def make(treebank, cell="lstm", tags="upos", **options):
     """A task, its validation set, and a model in float64 with random scorers."""
-    task = WsumDependencyParsingTask(WsumDependencyParsingConfig(data=str(data), tags=tags))
+    cfg = WsumDependencyParsingConfig(data=f"{treebank}/data", tags=tags)
+    task = WsumDependencyParsingTask(cfg)
     task.load_dataset("valid")
     torch.manual_seed(1)
     config = WsumBiaffineParserConfig(cell=cell, **SIZES, **options)
@@ -113,8 +105,8 @@ def test_the_gradients_of_features_of_bytes_are_the_same_in_each_run() -> None:
 
 @pytest.mark.parametrize(("cell", "window"), [("lstm", None), ("qrnn", 2)])
 @torch.no_grad()
-def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, data) -> None:
-    _, model, dataset = make(data, cell, window=window)
+def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, treebank) -> None:
+    _, model, dataset = make(treebank, cell, window=window)
     samples = [*dataset]
 
     def parsed(chosen):
@@ -132,14 +124,17 @@ def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, data) -> 
 
 
 @torch.no_grad()
-def test_the_scores_of_a_sentence_are_those_of_the_equations(data) -> None:
+def test_the_scores_of_a_sentence_are_those_of_the_equations(treebank) -> None:
     """With the features of bytes, the recurrent layers and the scorers as they are."""
-    _, model, dataset = make(data)
+    _, model, dataset = make(treebank)
     encoder = model.encoder
     for sample in dataset:
         batch = dataset.collater([sample])
         tokens, bytes, tags = (part[0] for part in batch["net_input"].values())
-        embedded = (encoder.features.embed_tokens.weight[tokens], encoder.features.bytes(bytes))
+        embedded = (
+            encoder.features.embed_tokens.weight[tokens],
+            encoder.features.bytes(bytes[None])[0],
+        )
         x = torch.cat((*embedded, encoder.embed_tags.weight[tags]), 1)
         y = encoder.lstm(x.unsqueeze(1))[0][:, 0]
         features = []
@@ -155,10 +150,10 @@ def test_the_scores_of_a_sentence_are_those_of_the_equations(data) -> None:
 
 
 @torch.no_grad()
-def test_the_loss_and_the_scores_of_a_batch(data, monkeypatch) -> None:
+def test_the_loss_and_the_scores_of_a_batch(treebank, monkeypatch) -> None:
     """Of all words, one after the other."""
     monkeypatch.setattr(sized, "MAX_TOKENS", 1)  # of a batch of `task.parse`
-    task, model, dataset = make(data)
+    task, model, dataset = make(treebank)
     parsed = [Sentence([[*line] for line in one.lines]) for _, one in dataset]
     task.parse(model, parsed)
     loss, size, log = WsumParsingLoss(task)(model, dataset.collater([*dataset]))
@@ -182,8 +177,8 @@ def test_the_loss_and_the_scores_of_a_batch(data, monkeypatch) -> None:
     assert (log["uas"], log["las"]) == (right_heads, right)
 
 
-def test_a_word_is_the_root_if_and_only_if_its_head_is_0(data) -> None:
-    task, model, dataset = make(data)
+def test_a_word_is_the_root_if_and_only_if_its_head_is_0(treebank) -> None:
+    task, model, dataset = make(treebank)
     symbols, kinds = task.relation_dictionary, set()
     for sample in 2 * [*dataset]:
         with torch.no_grad():
@@ -199,8 +194,8 @@ def test_a_word_is_the_root_if_and_only_if_its_head_is_0(data) -> None:
     assert len(kinds) == 4  # with either head, the best relation of some words is `root`
 
 
-def test_words_that_look_like_symbols_are_unknown(data) -> None:
-    task, model, _ = make(data, tags="none")
+def test_words_that_look_like_symbols_are_unknown(treebank) -> None:
+    task, model, _ = make(treebank, tags="none")
     sentences = [Sentence.of(["Ab", word, "cd", "gh"]) for word in ("<pad>", "<s>", "new")]
     task.parse(model, sentences)
     tokens = [task.sentence(one)["src_tokens"].tolist() for one in sentences]
@@ -210,8 +205,8 @@ def test_words_that_look_like_symbols_are_unknown(data) -> None:
     assert not {*symbols} & {name for one in sentences for name in one.column("deprel")}
 
 
-def test_a_checkpoint_has_the_words_the_relations_and_the_tags(data) -> None:
-    task, model, _ = make(data)
+def test_a_checkpoint_has_the_words_the_relations_and_the_tags(treebank) -> None:
+    task, model, _ = make(treebank)
     known = {
         "words": task.source_dictionary,
         "relations": task.relation_dictionary,
@@ -221,9 +216,9 @@ def test_a_checkpoint_has_the_words_the_relations_and_the_tags(data) -> None:
         assert torch.equal(model.encoder.state_dict()[name], fingerprint(dictionary).double())
 
 
-def test_all_parameters_are_used_within_the_forward_pass(data, tmp_path) -> None:
+def test_all_parameters_are_used_within_the_forward_pass(treebank, tmp_path) -> None:
     """Otherwise DDP with --find-unused-parameters fails."""
-    task, model, dataset = make(data)
+    task, model, dataset = make(treebank)
     address = f"file://{tmp_path}/address"
     torch.distributed.init_process_group("gloo", address, rank=0, world_size=1)
     try:
@@ -234,8 +229,8 @@ def test_all_parameters_are_used_within_the_forward_pass(data, tmp_path) -> None
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_dropout_applies_to_the_layers_and_to_the_features_for_the_scores(data) -> None:
-    _, model, dataset = make(data, dropout=1.0)
+def test_dropout_applies_to_the_layers_and_to_the_features_for_the_scores(treebank) -> None:
+    _, model, dataset = make(treebank, dropout=1.0)
     inputs = dataset.collater([dataset[0], dataset[1]])["net_input"]
 
     def outputs():
@@ -257,8 +252,8 @@ def test_the_logged_scores_are_percentages_of_all_words() -> None:
     assert logged.get_smoothed_values() == {"loss": 0.5, "uas": 33.33, "las": 16.67}
 
 
-def test_whole_embeddings_are_dropped_and_the_others_scaled(data) -> None:
-    _, model, _ = make(data)
+def test_whole_embeddings_are_dropped_and_the_others_scaled(treebank) -> None:
+    _, model, _ = make(treebank)
     encoder = model.train().encoder
     parts = [torch.ones(40, 50, size) for size in (2, 3, 4)]
     dropped = encoder._drop_whole(parts)
@@ -285,13 +280,13 @@ def test_attachment_scores_are_those_of_conll_2018(tmp_path) -> None:
     assert all(math.isfinite(score) for score in attachment_scores([], []).values())
 
 
-def test_other_tags_and_a_column_without_tags_are_refused(data, tmp_path) -> None:
+def test_other_tags_and_a_column_without_tags_are_refused(treebank, tmp_path) -> None:
     with pytest.raises(ValueError, match="--tags pos: choose one of none, upos, xpos"):
-        make(data, tags="pos")
-    shutil.copytree(data, tmp_path / "data")
+        make(treebank, tags="pos")
+    shutil.copytree(treebank / "data", tmp_path / "data")
     dictionary_of("_").save(str(tmp_path / "data/dict.xpos.txt"))
     with pytest.raises(ValueError, match="--tags xpos: this column of the treebank has no tags"):
-        make(tmp_path / "data", tags="xpos")
+        make(tmp_path, tags="xpos")
 
 
 # Trees

@@ -7,9 +7,6 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
-from questions import write_questions
-
-from fairseq_wsum.experiments.corpora import prepare
 from fairseq_wsum.plugin.criterions.wsum_span_loss import WsumSpanLoss
 from fairseq_wsum.plugin.data import sized
 from fairseq_wsum.plugin.data.answer_scores import exact_match, f1
@@ -25,18 +22,9 @@ SIZES = dict(encoder_embed_dim=5, character_features=4, character_embedding_dim=
 SIZES |= dict(encoder_hidden_size=3)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("questions")
-    raw = write_questions(folder / "raw")
-    given = ["--data", str(raw), "--out", str(folder / "data")]
-    prepare.main(["questions", *given])
-    return folder / "data"
-
-
-def make(data, cell="lstm", **options):
+def make(questions, cell="lstm", **options):
     """A task, its validation set, and a model in float64."""
-    task = WsumSpanPredictionTask(WsumSpanPredictionConfig(data=str(data)))
+    task = WsumSpanPredictionTask(WsumSpanPredictionConfig(data=f"{questions}/data"))
     task.load_dataset("valid")
     torch.manual_seed(1)
     model = WsumBidaf.build_model(WsumBidafConfig(cell=cell, **SIZES, **options), task)
@@ -65,9 +53,9 @@ def test_the_attention_is_that_of_the_equations() -> None:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "no-gates"])
-def test_the_scores_are_those_of_the_equations(cell, data) -> None:
+def test_the_scores_are_those_of_the_equations(cell, questions) -> None:
     """Question by question, with the modules for words and the recurrent layers as they are."""
-    _, model, dataset = make(data, cell)
+    _, model, dataset = make(questions, cell)
     w_1, w_2 = model.start, model.end
     for sample in dataset:
         inputs = dataset.collater([sample])["net_input"]
@@ -99,8 +87,8 @@ def test_the_best_span_is_the_best_of_all() -> None:
 
 
 @pytest.mark.parametrize(("cell", "window"), [("lstm", None), ("qrnn", 2)])
-def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, data) -> None:
-    _, model, dataset = make(data, cell, window=window)
+def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, questions) -> None:
+    _, model, dataset = make(questions, cell, window=window)
     samples = random.Random(1).sample([*dataset], len(dataset))
 
     def scored(chosen):
@@ -118,10 +106,10 @@ def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, data) -> 
             assert torch.allclose(one, found, atol=1e-6)  # the scores are float32
 
 
-def test_the_loss_and_the_scores_of_a_batch(data, monkeypatch) -> None:
+def test_the_loss_and_the_scores_of_a_batch(questions, monkeypatch) -> None:
     """Of all questions, one after the other."""
     monkeypatch.setattr(sized, "MAX_TOKENS", 1)  # of a batch of `answer`
-    task, model, dataset = make(data)
+    task, model, dataset = make(questions)
     samples = [*dataset]
     with torch.no_grad():
         loss, size, log = WsumSpanLoss(task)(model, dataset.collater(samples))
@@ -143,8 +131,8 @@ def test_the_loss_and_the_scores_of_a_batch(data, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_mixed_precision_gives_about_the_same_loss(dtype, data) -> None:
-    task, model, dataset = make(data)
+def test_mixed_precision_gives_about_the_same_loss(dtype, questions) -> None:
+    task, model, dataset = make(questions)
     criterion = WsumSpanLoss(task)
     batch = dataset.collater([dataset[k] for k in range(3)])
     expected = criterion(model, batch)[0].item()
@@ -154,10 +142,10 @@ def test_mixed_precision_gives_about_the_same_loss(dtype, data) -> None:
     assert loss.item() == pytest.approx(expected, rel=0.03)
 
 
-def test_only_training_leaves_out_long_contexts(data) -> None:
+def test_only_training_leaves_out_long_contexts(questions) -> None:
     lengths = {}
     for limit in (400, 8):
-        cfg = WsumSpanPredictionConfig(data=str(data), max_source_positions=limit)
+        cfg = WsumSpanPredictionConfig(data=f"{questions}/data", max_source_positions=limit)
         task = WsumSpanPredictionTask(cfg)
         for split in ("train", "valid"):
             task.load_dataset(split)
@@ -166,13 +154,13 @@ def test_only_training_leaves_out_long_contexts(data) -> None:
     assert (lengths[8, "valid"] == lengths[400, "valid"]).all()
 
 
-def test_a_checkpoint_has_the_words(data) -> None:
-    task, model, _ = make(data)
+def test_a_checkpoint_has_the_words(questions) -> None:
+    task, model, _ = make(questions)
     assert torch.equal(model.state_dict()["words"], fingerprint(task.source_dictionary).double())
 
 
-def test_dropout_applies_to_bytes_layers_and_scores(data) -> None:
-    _, model, dataset = make(data, dropout=1.0)
+def test_dropout_applies_to_bytes_layers_and_scores(questions) -> None:
+    _, model, dataset = make(questions, dropout=1.0)
     inputs = dataset.collater([dataset[0]])["net_input"]
     tokens, of_bytes = inputs["src_tokens"], inputs["src_bytes"]
 

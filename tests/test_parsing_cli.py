@@ -11,7 +11,7 @@ pytest.importorskip("fairseq")
 pytest.importorskip("ufal.chu_liu_edmonds")
 from commands import ROOT, assert_same_weights, every_cells_options, run, train
 from shell import refuses
-from treebanks import conllu, write_treebank
+from treebanks import conllu
 
 from fairseq_wsum.experiments import parse
 from fairseq_wsum.experiments.model import load_model
@@ -25,17 +25,6 @@ TINY = [*SIZES, "--encoder-layers", 1, "--max-tokens", 40]
 OPTIONS = "--task wsum_dependency_parsing --arch wsum_biaffine_parser --optimizer adam"
 OPTIONS += " --criterion wsum_parsing_loss --lr 0.01 --no-epoch-checkpoints"
 TRAINING = [*OPTIONS.split(), *TINY, "--cell", "no-srnn-hidden"]
-
-
-@pytest.fixture(scope="module")
-def treebank(tmp_path_factory):
-    return write_treebank(tmp_path_factory.mktemp("raw") / "treebank")
-
-
-@pytest.fixture(scope="module")
-def data(treebank):
-    run("fairseq-wsum", "prepare", "treebank", "--data", treebank, "--out", treebank / "data")
-    return treebank / "data"
 
 
 def test_the_recipe_trains_and_scores(treebank, tmp_path) -> None:
@@ -59,22 +48,22 @@ def test_the_recipe_trains_and_scores(treebank, tmp_path) -> None:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(data, tmp_path_factory):
+def checkpoint(treebank, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    train(data, folder, *TRAINING, "--max-epoch", 2)
+    train(treebank / "data", folder, *TRAINING, "--max-epoch", 2)
     return folder / "checkpoint_best.pt"
 
 
-def test_a_resumed_training_equals_an_uninterrupted_one(checkpoint, data, tmp_path) -> None:
-    train(data, tmp_path, *TRAINING, "--max-update", 5)
-    log = train(data, tmp_path, *TRAINING, "--max-epoch", 2)
+def test_a_resumed_training_equals_an_uninterrupted_one(checkpoint, treebank, tmp_path) -> None:
+    train(treebank / "data", tmp_path, *TRAINING, "--max-update", 5)
+    log = train(treebank / "data", tmp_path, *TRAINING, "--max-epoch", 2)
     assert "Loaded checkpoint" in log and "| uas " in log and "| las " in log
     assert_same_weights(tmp_path, checkpoint.parent)
 
 
 @every_cells_options(usual=("no-gates",))
-def test_every_cell_trains(cell, data, tmp_path) -> None:
-    assert "| las " in train(data, tmp_path, *TRAINING, *cell, "--max-update", 2)
+def test_every_cell_trains(cell, treebank, tmp_path) -> None:
+    assert "| las " in train(treebank / "data", tmp_path, *TRAINING, *cell, "--max-update", 2)
 
 
 def test_text_is_parsed(checkpoint) -> None:

@@ -133,9 +133,11 @@ def test_a_file_that_cannot_be_read_is_named_with_the_question(text, problem, tm
     assert str(error.value).startswith(f"{path}")
 
 
-def test_the_articles_of_one_file_are_divided(tmp_path) -> None:
+def test_the_articles_of_one_file_are_divided(tmp_path, capsys) -> None:
     raw, out = write_questions(tmp_path / "raw", train=7), tmp_path / "data"
     prepare_here("questions", "--data", raw, "--out", out, "--threshold", 1)
+    said = capsys.readouterr().out
+    assert "train 12, test 8, valid 16" in said and "% of the training answers are" in said
     found = {
         split: read_questions(out / f"{split}.json", with_answers=True)
         for split in ("train", "valid", "test")

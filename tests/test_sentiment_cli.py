@@ -13,7 +13,7 @@ import numpy
 import torch
 from commands import ROOT, assert_same_weights, every_cells_options, run, train
 from fairseq.data import Dictionary
-from sentiment_trees import TREES, write_trees
+from sentiment_trees import TREES
 from shell import refuses
 from translation import dictionary_of
 
@@ -32,20 +32,9 @@ OPTIONS += " --optimizer adam --lr 0.05 --no-epoch-checkpoints --num-classes 5"
 TRAINING = [*OPTIONS.split(), *TINY]
 
 
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory):
-    return write_trees(tmp_path_factory.mktemp("raw") / "trees")
-
-
-@pytest.fixture(scope="module")
-def data(trees):
-    run("fairseq-wsum", "prepare", "sentiment", "--data", trees, "--out", trees / "data")
-    return trees / "data"
-
-
 @pytest.mark.parametrize(("model", "labels"), [("lstm", "2"), ("bag", "5")])
-def test_the_recipe_trains_and_scores(model, labels, trees, tmp_path) -> None:
-    recipe = ["bash", RECIPE, "--own-corpus", "--data", trees, "--out", tmp_path]
+def test_the_recipe_trains_and_scores(model, labels, sentiment, tmp_path) -> None:
+    recipe = ["bash", RECIPE, "--own-corpus", "--data", sentiment, "--out", tmp_path]
     recipe += ["--bag"] if model == "bag" else []
     output = run(*recipe, "--labels", labels, "--gpus", 0, *TINY)
     folder = tmp_path / labels / model / "epochs-2-seed-1"
@@ -59,13 +48,13 @@ def test_the_recipe_trains_and_scores(model, labels, trees, tmp_path) -> None:
     assert any("lstm" in name for name in weights) == (model == "lstm")
 
 
-def test_the_scores_of_a_set_and_of_its_negated_sentences(data, tmp_path) -> None:
+def test_the_scores_of_a_set_and_of_its_negated_sentences(sentiment, tmp_path) -> None:
     """Of the six trees one is neutral; two are negated, and one of them is positive."""
     (tmp_path / "data-2/trees").mkdir(parents=True)
     (tmp_path / "data-2/trees/test.txt").write_text("\n".join(TREES))
     (tmp_path / "data-2/trees/valid.txt").write_text(TREES[0])
     recipe = RECIPES["sst"]("sst", ["--labels", "2", "--out", str(tmp_path)])
-    task = SimpleNamespace(source_dictionary=Dictionary.load(str(data / "input0/dict.txt")))
+    task = SimpleNamespace(source_dictionary=Dictionary.load(f"{sentiment}/data/input0/dict.txt"))
     model = WsumClassifier.build_model(WsumClassifierConfig(encoder_layers=0), task)
     model.register_classification_head("head", 2)
     model.classification_heads["head"].bias.data = torch.tensor([-9.0, 9.0])  # always positive
@@ -74,23 +63,24 @@ def test_the_scores_of_a_set_and_of_its_negated_sentences(data, tmp_path) -> Non
 
 
 @pytest.fixture(scope="module")
-def checkpoint(data, tmp_path_factory):
+def checkpoint(sentiment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    log = train(data, folder, *TRAINING, "--max-epoch", 25, "--save-interval", 25, "--dropout", 0)
+    options = [*TRAINING, "--max-epoch", 25, "--save-interval", 25, "--dropout", 0]
+    log = train(sentiment / "data", folder, *options)
     assert "accuracy 100" in log  # the few trees are learnt
     return folder / "checkpoint_last.pt"
 
 
 @every_cells_options(usual=("no-gates",))
-def test_every_cell_trains(cell, data, tmp_path) -> None:
-    assert "| accuracy " in train(data, tmp_path, *TRAINING, *cell, "--max-update", 2)
+def test_every_cell_trains(cell, sentiment, tmp_path) -> None:
+    assert "| accuracy " in train(sentiment / "data", tmp_path, *TRAINING, *cell, "--max-update", 2)
 
 
-def test_a_resumed_training_equals_an_uninterrupted_one(data, tmp_path) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one(sentiment, tmp_path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(data, whole, *TRAINING, "--max-epoch", 2)
-    train(data, parts, *TRAINING, "--max-update", 3)
-    log = train(data, parts, *TRAINING, "--max-epoch", 2)
+    train(sentiment / "data", whole, *TRAINING, "--max-epoch", 2)
+    train(sentiment / "data", parts, *TRAINING, "--max-update", 3)
+    log = train(sentiment / "data", parts, *TRAINING, "--max-epoch", 2)
     assert "Loaded checkpoint" in log
     assert_same_weights(parts, whole)
 
@@ -159,15 +149,15 @@ def test_a_sentence_counts_once_with_all_its_negations(checkpoint) -> None:
         assert mean == pytest.approx(expected)
 
 
-def test_the_table_of_negation(checkpoint, data) -> None:
+def test_the_table_of_negation(checkpoint, sentiment) -> None:
     command = ["fairseq-wsum", "negation", checkpoint, "--trees"]
-    output = run(*command, data / "trees/test.txt", data / "trees/valid.txt")
+    output = run(*command, *(sentiment / f"data/trees/{split}.txt" for split in ("test", "valid")))
     assert "turns the sign, n = 8" in output  # two of six trees, four times each
     groups = re.search(r"^\| forget gate, mean over units +\|(.*)\|$", output, re.M)[1].split("|")
     assert len({*groups}) == len(groups) == 4
 
 
-def test_negation_needs_the_classes_of_the_trees_and_a_negator(data, tmp_path, monkeypatch, capsys):
+def test_negation_needs_the_classes_of_the_trees_and_a_negator(tmp_path, monkeypatch, capsys):
     (tmp_path / "none.txt").write_text("(3 (2 a) (3 good))")
     for classes, problem in (
         (("yes", "no"), "the classes yes, no; negation"),
