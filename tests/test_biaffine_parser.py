@@ -49,43 +49,40 @@ def make(treebank, cell="lstm", tags="upos", **options):
     return task, model.double().eval(), task.dataset("valid")
 
 
+@torch.no_grad()
 def test_arc_scores_are_those_of_the_equation() -> None:
     scorer = ArcScorer(4).double()
-    weight = torch.nn.init.normal_(scorer.weight).detach()
+    weight = torch.nn.init.normal_(scorer.weight)
     u_matrix, u = weight[:4], weight[4]
     d, h = torch.randn(2, 3, 4).double(), torch.randn(2, 3, 4).double()
-    with torch.no_grad():
-        scores = scorer(d, h)
+    scores = scorer(d, h)
     for b, i, j in itertools.product(range(2), range(3), range(3)):
         expected = d[b, i] @ u_matrix @ h[b, j] + u @ h[b, j]
         assert scores[b, i, j] == pytest.approx(float(expected))
 
 
+@torch.no_grad()
 def test_relation_scores_are_those_of_the_equation() -> None:
     scorer = RelationScorer(4, 3).double()
-    weight = torch.nn.init.normal_(scorer.weight).detach().view(3, 5, 5)  # r, head, dependent
+    weight = torch.nn.init.normal_(scorer.weight).view(3, 5, 5)  # r, head, dependent
     d, h = torch.randn(2, 3, 4).double(), torch.randn(2, 3, 4).double()
     places = torch.tensor([[0, 0, 1], [2, 1, 0]])
-    with torch.no_grad():
-        scores = scorer(d, h, places)
+    scores = scorer(d, h, places)
     d, h = (F.pad(x, (0, 1), value=1) for x in (d, h))
     for b, i, r in itertools.product(range(2), range(3), range(3)):
         expected = h[b, places[b, i]] @ weight[r] @ d[b, i]
         assert scores[b, i, r] == pytest.approx(float(expected))
 
 
+@torch.no_grad()
 def test_features_of_bytes_are_those_of_the_equation() -> None:
     layer = ByteFeatures(embed_dim=3, features=2, width=3).double()
-    with torch.no_grad():
-        (found,) = layer(collate_bytes([["abé", "x", ""]]))
-        for word, features in zip(["abé", "x", ""], found, strict=True):
-            e = layer.embed_bytes(torch.tensor([0, *(b + 1 for b in word.encode()), 0]))
-            for k in range(2):
-                sums = [
-                    (e[t : t + 3].t() * layer.filters.weight[k]).sum() + layer.filters.bias[k]
-                    for t in range(len(e) - 2)
-                ]
-                assert features[k] == pytest.approx(max([0.0, *map(float, sums)]))
+    (found,) = layer(collate_bytes([["abé", "x", ""]]))
+    for word, features in zip(["abé", "x", ""], found, strict=True):
+        e = layer.embed_bytes(torch.tensor([0, *(b + 1 for b in word.encode()), 0]))
+        for w, bias, feature in zip(*layer.filters.parameters(), features, strict=True):
+            sums = [(e[t : t + 3].t() * w).sum() + bias for t in range(len(e) - 2)]
+            assert feature == pytest.approx(max([0.0, *map(float, sums)]))
 
 
 def test_the_gradients_of_features_of_bytes_are_the_same_in_each_run() -> None:
@@ -207,12 +204,8 @@ def test_words_that_look_like_symbols_are_unknown(treebank) -> None:
 
 def test_a_checkpoint_has_the_words_the_relations_and_the_tags(treebank) -> None:
     task, model, _ = make(treebank)
-    known = {
-        "words": task.source_dictionary,
-        "relations": task.relation_dictionary,
-        "tags": task.tags[0],
-    }
-    for name, dictionary in known.items():
+    known = dict(words=task.source_dictionary, relations=task.relation_dictionary)
+    for name, dictionary in (known | dict(tags=task.tags[0])).items():
         assert torch.equal(model.encoder.state_dict()[name], fingerprint(dictionary).double())
 
 

@@ -39,41 +39,40 @@ def attention_by_hand(w, h, u):
     return torch.stack([torch.cat((a, b, a * b, a * to_context)) for a, b in pairs])
 
 
+@torch.no_grad()
 def test_the_attention_is_that_of_the_equations() -> None:
     layer = AttentionFlow(4).double()
     h, u = torch.randn(2, 5, 4).double(), torch.randn(2, 3, 4).double()
     h_mask, u_mask = torch.zeros(2, 5).bool(), torch.zeros(2, 3).bool()
     h_mask[1, 3:], u_mask[1, 2:] = True, True
-    with torch.no_grad():
-        found = layer(h, u, h_mask, u_mask)
-        w = layer.weight.flatten()
-        for b, (t, j) in enumerate([(5, 3), (3, 2)]):
-            expected = attention_by_hand(w, h[b, :t], u[b, :j])
-            assert torch.allclose(found[b, :t], expected, atol=1e-6)
+    found, w = layer(h, u, h_mask, u_mask), layer.weight.flatten()
+    for b, (t, j) in enumerate([(5, 3), (3, 2)]):
+        expected = attention_by_hand(w, h[b, :t], u[b, :j])
+        assert torch.allclose(found[b, :t], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "no-gates"])
+@torch.no_grad()
 def test_the_scores_are_those_of_the_equations(cell, questions) -> None:
     """Question by question, with the modules for words and the recurrent layers as they are."""
     _, model, dataset = make(questions, cell)
     w_1, w_2 = model.start, model.end
     for sample in dataset:
         inputs = dataset.collater([sample])["net_input"]
+        start, end = model(**inputs)
         tokens, bytes, question, question_bytes = inputs.values()
-        with torch.no_grad():
-            start, end = model(**inputs)
-            texts = ((tokens, bytes), (question, question_bytes))
-            words = (model.highway(torch.cat(model.features(*text), -1)) for text in texts)
-            h, u = (model.phrase(one.transpose(0, 1))[0][:, 0] for one in words)
-            g = attention_by_hand(model.attention.weight.flatten(), h, u)
-            m = model.modelling(g.unsqueeze(1))[0][:, 0]
-            scores = w_1(torch.cat((g, m), 1))[:, 0]
-            assert start[0].tolist() == pytest.approx(scores.tolist(), abs=1e-5)
-            chosen = scores.softmax(0) @ m
-            rows = [torch.cat((a, b, chosen, b * chosen)) for a, b in zip(g, m, strict=True)]
-            m_2 = model.span_end(torch.stack(rows).unsqueeze(1))[0][:, 0]
-            scores = w_2(torch.cat((g, m_2), 1))[:, 0]
-            assert end[0].tolist() == pytest.approx(scores.tolist(), abs=1e-5)
+        texts = ((tokens, bytes), (question, question_bytes))
+        words = (model.highway(torch.cat(model.features(*text), -1)) for text in texts)
+        h, u = (model.phrase(one.transpose(0, 1))[0][:, 0] for one in words)
+        g = attention_by_hand(model.attention.weight.flatten(), h, u)
+        m = model.modelling(g.unsqueeze(1))[0][:, 0]
+        scores = w_1(torch.cat((g, m), 1))[:, 0]
+        assert start[0].tolist() == pytest.approx(scores.tolist(), abs=1e-5)
+        chosen = scores.softmax(0) @ m
+        rows = [torch.cat((a, b, chosen, b * chosen)) for a, b in zip(g, m, strict=True)]
+        m_2 = model.span_end(torch.stack(rows).unsqueeze(1))[0][:, 0]
+        scores = w_2(torch.cat((g, m_2), 1))[:, 0]
+        assert end[0].tolist() == pytest.approx(scores.tolist(), abs=1e-5)
 
 
 def test_the_best_span_is_the_best_of_all() -> None:
@@ -87,13 +86,13 @@ def test_the_best_span_is_the_best_of_all() -> None:
 
 
 @pytest.mark.parametrize(("cell", "window"), [("lstm", None), ("qrnn", 2)])
+@torch.no_grad()
 def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, questions) -> None:
     _, model, dataset = make(questions, cell, window=window)
     samples = random.Random(1).sample([*dataset], len(dataset))
 
     def scored(chosen):
-        with torch.no_grad():
-            both = model(**dataset.collater(chosen)["net_input"])
+        both = model(**dataset.collater(chosen)["net_input"])
         lengths = [len(one.context.tokens) for _, one in chosen]
         for part in both:
             for row, length in zip(part, lengths, strict=True):
@@ -106,19 +105,18 @@ def test_padding_and_the_order_of_a_batch_change_nothing(cell, window, questions
             assert torch.allclose(one, found, atol=1e-6)  # the scores are float32
 
 
+@torch.no_grad()
 def test_the_loss_and_the_scores_of_a_batch(questions, monkeypatch) -> None:
     """Of all questions, one after the other."""
     monkeypatch.setattr(sized, "MAX_TOKENS", 1)  # of a batch of `answer`
     task, model, dataset = make(questions)
     samples = [*dataset]
-    with torch.no_grad():
-        loss, size, log = WsumSpanLoss(task)(model, dataset.collater(samples))
+    loss, size, log = WsumSpanLoss(task)(model, dataset.collater(samples))
     answers = task.answer(model, [one for _, one in samples])
     expected = {"loss": 0.0, "f1": 0.0, "em": 0.0}
     for sample in samples:
         one = sample[1]
-        with torch.no_grad():
-            both = model(**dataset.collater([sample])["net_input"])
+        both = model(**dataset.collater([sample])["net_input"])
         for scores, place in zip(both, one.span, strict=True):
             expected["loss"] -= float(scores[0].log_softmax(0)[place])
         (span,) = best_spans(*both).tolist()

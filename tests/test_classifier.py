@@ -7,6 +7,7 @@ import pytest
 import torch
 
 pytest.importorskip("fairseq")
+from fairseq.data.data_utils import collate_tokens
 from translation import dictionary_of
 
 from fairseq_wsum.plugin.models.wsum_classifier import WsumClassifier, WsumClassifierConfig
@@ -27,10 +28,7 @@ def make(**options) -> WsumClassifier:
 
 
 def batch(sentences, left=False) -> torch.Tensor:
-    most, pad = max(map(len, sentences)), WORDS.pad()
-    padding = ([pad] * (most - len(one)) for one in sentences)
-    rows = [gap + one if left else one + gap for one, gap in zip(sentences, padding, strict=True)]
-    return torch.tensor(rows)
+    return collate_tokens([*map(torch.tensor, sentences)], WORDS.pad(), left_pad=left)
 
 
 def logits(model, tokens) -> torch.Tensor:

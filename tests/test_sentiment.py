@@ -12,12 +12,7 @@ from text_corpora import decoded
 
 from fairseq_wsum.experiments.corpora import prepare
 from fairseq_wsum.experiments.corpora.sentiment import examples
-from fairseq_wsum.experiments.corpora.sentiment_trees import (
-    negations,
-    parse,
-    plain,
-    read_trees,
-)
+from fairseq_wsum.experiments.corpora.sentiment_trees import negations, parse, plain, read_trees
 from fairseq_wsum.experiments.program import UserError
 
 
