@@ -48,14 +48,7 @@ def write(text: str, path: Path | None, scores: Mapping[str, float]) -> None:
 def load_model(
     checkpoint: Path, arch: str, *, data: Path | None = None, cpu: bool, user_dir: str
 ) -> tuple[Any, Any]:
-    """The model of a checkpoint and its task.
-
-    Args:
-        checkpoint: the checkpoint.
-        arch: the name of its architecture.
-        data: the folder with its dictionaries; by default the data of its training.
-        cpu: whether not to use a GPU.
-        user_dir: the package with its cell.
+    """The model of a checkpoint and its task; see the options of `model_parser`.
 
     Raises:
         UserError: the checkpoint cannot be read, or has another model.

@@ -19,6 +19,8 @@ class AttentionFlow(nn.Module):
         ũ_t  = Σ_j softmax_j(S_t:)_j u_j               context to query
         h̃    = Σ_t softmax_t(max_j S_tj) h_t           query to context, the same for all t
         G_t  = [h_t; ũ_t; h_t ∘ ũ_t; h_t ∘ h̃]
+
+    E is the number of `features` of h and u.
     """
 
     def __init__(self, features: int) -> None:

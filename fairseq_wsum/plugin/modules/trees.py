@@ -24,11 +24,9 @@ def best_tree(scores: np.ndarray) -> list[int]:
 
     # in a training that diverges they are NaN or infinite; fairseq reports it after the validation
     scores = np.nan_to_num(np.array(scores, dtype=np.float64)).clip(-1e9, 1e9)
-    np.fill_diagonal(scores, -np.inf)
-    words = scores[1:]
-    finite = words[np.isfinite(words)]
-    scores[1:, 0] -= len(scores) * (finite.max() - finite.min()) + 1
+    scores[1:, 0] -= len(scores) * np.ptp(scores[1:]) + 1
     scores[0] = -np.inf
+    np.fill_diagonal(scores, -np.inf)
     heads, _ = chu_liu_edmonds(scores)
     return [int(head) for head in heads[1:]]
 
