@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel, register_model
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
@@ -45,11 +44,9 @@ class WsumClassifierConfig(WordOptions):
 class WsumClassifierEncoder(nn.Module):
     """Embeddings, layers of a cell, and the pooling of their outputs."""
 
-    def __init__(
-        self, cfg: WsumClassifierConfig, dictionary: Dictionary, labels: Dictionary | None = None
-    ) -> None:
+    def __init__(self, cfg: WsumClassifierConfig, task: FairseqTask) -> None:
         super().__init__()
-        self.dictionary = dictionary
+        self.dictionary = dictionary = task.source_dictionary
         self.embed_tokens = embedding(dictionary, cfg.encoder_embed_dim)
         init_uniform(self.embed_tokens, 0.1)
         load_embedding(cfg.encoder_embed_path, dictionary, self.embed_tokens)
@@ -65,7 +62,7 @@ class WsumClassifierEncoder(nn.Module):
             # softmax over t of v . tanh(W y_t + b)
             parts = nn.Linear(size, size), nn.Tanh(), nn.Linear(size, 1, bias=False)
             self.attention = nn.Sequential(*parts)
-        remember_words(self, labels=labels)
+        remember_words(self, labels=getattr(task, "label_dictionary", None))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """The features of sentences, B x F, from B x T tokens with padding on either side."""
@@ -103,8 +100,7 @@ class WsumClassifier(BaseFairseqModel):
             ValueError: an option is invalid; the message names it.
         """
         cfg = WsumClassifierConfig.read(args)
-        labels = getattr(task, "label_dictionary", None)
-        return cls(WsumClassifierEncoder(cfg, task.source_dictionary, labels))
+        return cls(WsumClassifierEncoder(cfg, task))
 
     def register_classification_head(self, name: str, num_classes: int) -> None:
         """Add a linear classifier; fairseq's task calls this."""
