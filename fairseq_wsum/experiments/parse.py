@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ examples:
   echo 'The hymn was sung .' | fairseq-wsum parse runs/ewt/lstm/epochs-25-seed-1/checkpoint_best.pt
   fairseq-wsum parse runs/ewt/lstm/epochs-25-seed-1/checkpoint_best.pt \\
       --input en_ewt-ud-test.conllu --scores --output parsed.conllu"""
-WITHOUT = " without punctuation"
 
 
 def main(given: Sequence[str]) -> None:
@@ -92,18 +90,17 @@ def attachment_scores(
     The scores without punctuation leave out the words whose UPOS is PUNCT, if words have a UPOS.
     `gold` has the heads and relations of each sentence.
     """
-    counts: Counter[str] = Counter()
+    words = []  # the tag; whether head and relation are right, and the head alone
     for (heads, relations), one in zip(gold, parsed, strict=True):
         found = zip(one.heads, one.column("deprel"), one.column("upos"), strict=True)
         for head, relation, (own, own_relation, tag) in zip(heads, relations, found, strict=True):
             same = relation.split(":")[0] == own_relation.split(":")[0]
-            for kind in ("", WITHOUT)[: 1 if tag == "PUNCT" else 2]:
-                counts[f"words{kind}"] += 1
-                counts[f"UAS{kind}"] += head == own
-                counts[f"LAS{kind}"] += head == own and same
-            counts["tags"] += tag != "_"
+            words.append((tag, (head == own and same, head == own)))
+    groups = {"": [right for _, right in words]}
+    if any(tag != "_" for tag, _ in words):
+        groups[" without punctuation"] = [right for tag, right in words if tag != "PUNCT"]
     return {
-        f"{name}{kind}": 100 * counts[f"{name}{kind}"] / max(counts[f"words{kind}"], 1)
-        for kind in ("", WITHOUT)[: 2 if counts["tags"] else 1]
-        for name in ("LAS", "UAS")
+        f"{name}{kind}": 100 * sum(right[k] for right in group) / max(len(group), 1)
+        for kind, group in groups.items()
+        for k, name in enumerate(("LAS", "UAS"))
     }
