@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin slow th
 import torch
 from questions import write_questions
 from sentiment_trees import write_trees
-from shell import run, succeeds
+from shell import prepare_here, succeeds
 from translation_corpus import prepare_options, write_corpus
 from treebanks import write_treebank
 
@@ -72,7 +72,7 @@ def _labelled(kind, write):
     def made(tmp_path_factory):
         """A folder with small files for a task; its `data` is prepared of them."""
         folder = write(tmp_path_factory.mktemp(kind) / "raw")
-        run("fairseq-wsum", "prepare", kind, "--data", folder, "--out", folder / "data")
+        prepare_here(kind, "--data", folder, "--out", folder / "data")
         return folder
 
     return made

@@ -26,6 +26,12 @@ OPTIONS += " --criterion wsum_parsing_loss --lr 0.01 --no-epoch-checkpoints"
 TRAINING = [*OPTIONS.split(), *TINY, "--cell", "no-srnn-hidden"]
 
 
+def test_the_command_prepares_a_treebank(treebank, tmp_path) -> None:
+    run("fairseq-wsum", "prepare", "treebank", "--data", treebank, "--out", tmp_path / "data")
+    for path in (treebank / "data").glob("dict.*"):
+        assert (tmp_path / "data" / path.name).read_bytes() == path.read_bytes()
+
+
 def test_the_recipe_trains_and_scores(treebank, tmp_path) -> None:
     recipe = ["bash", RECIPE, "--own-corpus", "--data", treebank, "--out", tmp_path]
     output = run(*recipe, "--epochs", 2, "--gpus", 0, *TINY, "--tags", "xpos")
