@@ -10,7 +10,10 @@ from fairseq import checkpoint_utils, utils
 
 
 def load_model(
-    checkpoint: Path, device: str = "cpu", user_dir: Path | str | None = None, **given: object
+    checkpoint: Path,
+    device: str = "cpu",
+    user_dir: Path | str | None = None,
+    data: Path | str | None = None,
 ) -> tuple[Any, Any, Any]:
     """The model of a checkpoint in inference mode, its configuration and its task.
 
@@ -18,7 +21,7 @@ def load_model(
         checkpoint: the checkpoint.
         device: where the model is to run.
         user_dir: a package with code of the model, such as its cell.
-        given: options that differ from those of the training, such as `data`, unless None.
+        data: the folder with its dictionaries; by default the data of its training.
 
     Raises:
         OSError, RuntimeError, ValueError: a file is missing or not usable.
@@ -27,16 +30,12 @@ def load_model(
         utils.import_user_module(Namespace(user_dir=str(user_dir)))
     # Neither the files from which the embeddings came are needed, nor the training's backend.
     overrides = {"encoder_embed_path": None, "decoder_embed_path": None, "lstm_backend": "auto"}
-    overrides |= {name: str(value) for name, value in given.items() if value is not None}
+    if data is not None:
+        overrides["data"] = str(data)
     try:
         (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task(
             [str(checkpoint)], arg_overrides=overrides
         )
     except FileNotFoundError as error:
         raise ValueError(f"{error}; dictionaries are found by --data") from error
-    except Exception as error:  # fairseq has no type for unknown languages
-        if "language pair" in str(error):
-            hint = "dictionaries are found by --data, --source-lang and --target-lang"
-            raise ValueError(f"{error}; {hint}") from error
-        raise
     return model.to(device).eval(), cfg, task

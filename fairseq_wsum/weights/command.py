@@ -71,9 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     help = "the folder with its dictionaries (default: the data of its training)"
     add("--data", type=Path, metavar="FOLDER", help=help)
-    for side in ("source", "target"):
-        help = f"the {side} language, if the folder has no data that names it"
-        add(f"--{side}-lang", metavar="LANG", help=help)
     help = "a folder with code of your own, such as a cell"
     add("--user-dir", type=Path, metavar="FOLDER", help=help)
     help = "the model of sentencepiece (default: spm.model in that folder), or subword-nmt's codes"
@@ -105,8 +102,8 @@ def run(args: argparse.Namespace) -> None:
     from .syntax import Syntax
     from .tables import Tables
 
-    options = ("data", "source_lang", "target_lang", "user_dir", "bpe_model")
-    given = {name: getattr(args, name) for name in (*options, "beam", "device")}
+    options = ("data", "user_dir", "bpe_model", "beam", "device")
+    given = {name: getattr(args, name) for name in options}
     shown = args.picture is not None or args.page is not None
     models = []
     with contextlib.ExitStack() as files:

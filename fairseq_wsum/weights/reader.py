@@ -29,8 +29,7 @@ class Reader:
 
     Args:
         checkpoint: a checkpoint of a model whose layers are `WsumLSTM`s.
-        data, source_lang, target_lang, user_dir, bpe_model, beam, device: the options of
-            `fairseq-wsum weights`.
+        data, user_dir, bpe_model, beam, device: the options of `fairseq-wsum weights`.
 
     Attributes:
         architecture: fairseq's name of the model's architecture.
@@ -47,15 +46,12 @@ class Reader:
         checkpoint: Path,
         *,
         data: Path | None = None,
-        source_lang: str | None = None,
-        target_lang: str | None = None,
         user_dir: Path | None = None,
         bpe_model: Path | None = None,
         beam: int = 5,
         device: str = "cpu",
     ) -> None:
-        given = {"data": data, "source_lang": source_lang, "target_lang": target_lang}
-        self.model, cfg, self.task = load_model(checkpoint, device, user_dir, **given)
+        self.model, cfg, self.task = load_model(checkpoint, device, user_dir, data=data)
         self.device = device
         self.architecture = str(cfg.model._name)
         self.layers = _layers(self.model)
