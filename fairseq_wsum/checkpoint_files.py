@@ -113,21 +113,14 @@ def damage(path: Path) -> str | None:
     return None
 
 
-def newest(folder: Path, leave_out: Path | None = None) -> tuple[Path, int] | None:
+def newest(folder: Path) -> tuple[Path, int] | None:
     """The intact, resumable checkpoint with the most updates, and its number of updates.
 
-    Files that cannot be read are passed over.
-
-    Args:
-        folder: the folder to search.
-        leave_out: a file to ignore.
-
-    Returns:
-        The path and the number of updates, or None if there is no such checkpoint.
+    Files that cannot be read are passed over; None if there is no such checkpoint.
     """
     found = []
     for path in folder.glob("checkpoint*.pt"):
-        if path != leave_out and (updates := _updates(path)) is not None:
+        if (updates := _updates(path)) is not None:
             found.append((updates, path.stat().st_mtime_ns, path))
     for updates, _, path in sorted(found, reverse=True):
         if damage(path) is None:

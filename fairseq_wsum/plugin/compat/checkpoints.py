@@ -244,7 +244,7 @@ def _as_options(pair: tuple[str, str]) -> list[str]:
 
 
 def _cure(path: Path) -> str:
-    found = newest(path.parent, leave_out=path)
+    found = newest(path.parent)
     if found is None:
         return (
             "Training cannot resume from any other checkpoint in this folder. Nothing was deleted: "
