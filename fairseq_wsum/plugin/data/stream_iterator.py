@@ -20,7 +20,7 @@ class StreamIterator(EpochBatchIterator):
         batches: the batches.
         states: the hidden states of the streams.
         layout: the values, by option, that must not change if training resumes within an epoch.
-        num_workers, epoch, buffer_size, skip_remainder_batch: as in `EpochBatchIterator`.
+        options: those of `EpochBatchIterator`.
     """
 
     def __init__(
@@ -28,21 +28,14 @@ class StreamIterator(EpochBatchIterator):
         batches: StreamBatches,
         states: StreamStates,
         layout: dict[str, int] | None = None,
-        *,
-        num_workers: int = 0,
-        epoch: int = 1,
-        buffer_size: int = 0,
-        skip_remainder_batch: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(
             dataset=batches,
             collate_fn=_only_item,
             batch_sampler=[[k] for k in range(len(batches))],
-            num_workers=num_workers,
-            epoch=epoch,
-            buffer_size=buffer_size,
             disable_shuffling=True,
-            skip_remainder_batch=skip_remainder_batch,
+            **options,
         )
         self.groups = batches.groups
         self.states = states
