@@ -23,17 +23,9 @@ SHAPES: tuple[Shape, ...] = ((512, 32, 1024),)  # large enough to fill a GPU
 
 
 def measure(name: str, shape: Shape, dtype: str, device: str, rounds: int) -> dict[str, str]:
-    """Time the training kernels, forward (which saves the cells) and backward, and a copy.
+    """Time a cell's training kernels, forward (which saves the cells) and backward, and a copy.
 
-    Args:
-        name: the cell.
-        shape: T, B, H.
-        dtype: a key of `DTYPES`.
-        device: the device.
-        rounds: the number of timings of each.
-
-    Returns:
-        the row of a table.
+    Returns the row of a table.
     """
     cell, (steps, batch, units) = CELLS[name], shape
     z = torch.randn(steps, batch, len(cell.rows) * units, device=device, dtype=DTYPES[dtype])

@@ -151,17 +151,7 @@ def measure(
     rounds: int,
     device: str = "cpu",
 ) -> list[Window]:
-    """Time the steps of all models, which take turns after each window.
-
-    Args:
-        models: the models of `build` by their names.
-        batch: the sentences and hypotheses.
-        vocabulary: words of the models' dictionary.
-        positions: the number of steps.
-        window: the number of positions that a median is over.
-        rounds: how often each model decodes all positions.
-        device: where the models are.
-    """
+    """Time the steps of all models, which take turns after each `window` of positions."""
     words = Words.random(batch, vocabulary, positions, device)
     searches = {name: Search(model, batch, words) for name, model in models.items()}
     windows = [range(t, min(t + window, positions)) for t in range(0, positions, window)]

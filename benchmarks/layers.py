@@ -70,16 +70,8 @@ def compare(
 ) -> list[dict[str, str]]:
     """Time layers of these cells and their peers, in turn; return the rows of a table.
 
-    Args:
-        shape: T, B, H.
-        cells: the cells of the layers.
-        dtype: a key of `DTYPES`.
-        device: the device of the layers and their peers.
-        backend: the backend of the layers.
-        rounds: the number of timings of each.
-        masks: also time each cell with a mask of random lengths; its peer is itself without one.
-        inputs: number of input features; H by default.
-        graphs: time CUDA graphs: see `median_times`.
+    The arguments are the options of the command line, for one shape. The peer of a layer with a
+    mask, which has random lengths, is the same layer without one.
     """
     steps, batch, units = shape
     options: dict[str, Any] = dict(device=device, dtype=DTYPES[dtype])

@@ -39,14 +39,9 @@ def median_times(
 ) -> dict[str, float]:
     """The median time of each step in seconds; the steps take turns.
 
-    Changes in the speed of the machine thus affect all steps alike.
-
-    Args:
-        steps: the steps by name.
-        rounds: the number of timings of each.
-        device: where they run.
-        graphs: record each step as a CUDA graph, and time its replay. Otherwise small steps take
-            the time in which the host launches their kernels.
+    Changes in the speed of the machine thus affect all steps alike. With `graphs` each step is
+    recorded as a CUDA graph, and its replay is timed. Otherwise small steps take the time in which
+    the host launches their kernels.
     """
     for step in steps.values():  # the first run chooses, compiles and allocates
         step()

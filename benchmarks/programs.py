@@ -33,15 +33,7 @@ Rates = dict[str, float]  # the median of each system
 def train(
     data: str, compared: Sequence[System], updates: int, rounds: int, options: Sequence[str]
 ) -> Rates:
-    """Words per second of `fairseq-train`, the median over all updates but the first few.
-
-    Args:
-        data: a folder of `fairseq-preprocess`.
-        compared: the systems to measure.
-        updates: the number of updates per run.
-        rounds: the number of runs of each system.
-        options: further options of `fairseq-train`.
-    """
+    """Words per second of `fairseq-train`, the median over all updates but the first few."""
     skipped = max(2, updates // 5)  # these warm up the caches and the allocator
 
     def read(log: str) -> list[float]:
@@ -73,16 +65,7 @@ def decode(
     """Sentences per second of `fairseq-generate`, beam 5, on the test set.
 
     The models are trained for one update. Every translation has `length` tokens, so that all
-    systems take the same number of steps.
-
-    Args:
-        data: a folder of `fairseq-preprocess`.
-        compared: the systems to measure.
-        length: the number of tokens in each translation.
-        rounds: the number of runs of each system.
-        batch_size: sentences in a batch.
-        common: options of both `fairseq-train` and `fairseq-generate`.
-        options: further options of `fairseq-generate`.
+    systems take the same number of steps. The options in `common` are for `fairseq-train`, too.
     """
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = {}
