@@ -16,13 +16,8 @@ from .program import UserError, import_fairseq, say
 def restore_last(folder: Path, is_kept: bool = True) -> None:
     """Make a missing checkpoint_last.pt of a folder a copy of its newest intact checkpoint.
 
-    Args:
-        folder: the folder of the checkpoints.
-        is_kept: whether the training writes checkpoint_last.pt; otherwise one that is there may be
-            the copy of an earlier start.
-
-    Raises:
-        UserError: the folder has no intact checkpoint.
+    Unless the training writes that file (`is_kept`), one that is there may be the copy of an
+    earlier start.
     """
     last = folder / "checkpoint_last.pt"
     if last.exists() and is_kept:
@@ -42,11 +37,7 @@ def restore_last(folder: Path, is_kept: bool = True) -> None:
 
 
 def average_last(folder: Path, number: int, output: Path) -> list[str]:
-    """Write the average of the last `number` checkpoints of a folder, and return their names.
-
-    Raises:
-        UserError: the folder has fewer checkpoints, or a damaged one.
-    """
+    """Write the average of the last `number` checkpoints of a folder, and return their names."""
     paths = last_checkpoints(folder, number)
     with whole(output) as partial:
         torch.save(average(paths), partial)

@@ -13,15 +13,9 @@ from .program import UserError
 
 
 def call(program: str, user_dir: str, words: list[str]) -> Any:
-    """Run a program of fairseq, and return what its `main` returns.
+    """Run a program of fairseq, `generate` or `eval_lm`, and return what its `main` returns.
 
-    Args:
-        program: `generate` or `eval_lm`.
-        user_dir: the option --user-dir.
-        words: the other options.
-
-    Raises:
-        UserError: fairseq or this package has raised a ValueError, whose message is for the user.
+    A ValueError, whose message is for the user, becomes a UserError.
     """
     from fairseq import options, utils
 

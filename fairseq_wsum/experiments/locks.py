@@ -16,16 +16,8 @@ from .program import UserError, say
 def lock(path: Path, patience: float = math.inf, waiting: str = "") -> IO[str]:
     """Lock a file for this process and those that it starts, which inherit the lock.
 
-    Args:
-        path: the file; it is made if it does not exist.
-        patience: the number of seconds to wait while another process holds the lock.
-        waiting: said when the waiting begins.
-
-    Returns:
-        the open file, whose closing ends the lock.
-
-    Raises:
-        TimeoutError: another process still holds it.
+    Closing the file ends the lock. While another process holds it, `waiting` is said, and after
+    `patience` seconds there is a TimeoutError.
     """
     file = path.open("a")
     os.set_inheritable(file.fileno(), True)
@@ -37,7 +29,7 @@ def lock(path: Path, patience: float = math.inf, waiting: str = "") -> IO[str]:
         except BlockingIOError:
             if time.monotonic() >= end:
                 file.close()
-                raise TimeoutError(f"another run holds {path}; wait until it ends") from None
+                raise TimeoutError from None
         except OSError:
             say(f"{path.parent} is on a file system without locks: do not start a second run there")
             return file
@@ -51,9 +43,6 @@ def hold(folder: Path, name: str, option: str) -> IO[str]:
     """`lock` the file `name` in a folder, which `option` names for the error.
 
     The processes of a killed training hold it until they end, within seconds, for which it waits.
-
-    Raises:
-        UserError: another process holds the lock.
     """
     path = folder / name
     try:

@@ -48,11 +48,7 @@ def write(text: str, path: Path | None, scores: Mapping[str, float]) -> None:
 def load_model(
     checkpoint: Path, arch: str, *, data: Path | None = None, cpu: bool, user_dir: str
 ) -> tuple[Any, Any]:
-    """The model of a checkpoint and its task; see the options of `model_parser`.
-
-    Raises:
-        UserError: the checkpoint cannot be read, or has another model.
-    """
+    """The model of a checkpoint, which must have this architecture, and its task."""
     import_fairseq()
     import torch
 

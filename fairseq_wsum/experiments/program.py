@@ -117,11 +117,7 @@ def first_word(program: str, metavar: str, names: Iterable[str], given: Sequence
 def parse_data_first(
     parser: argparse.ArgumentParser, given: list[str]
 ) -> tuple[argparse.Namespace, list[str]]:
-    """Our options with DATA, which comes before fairseq's options, and these.
-
-    Raises:
-        UserError: DATA is missing.
-    """
+    """Our options with DATA, which comes before fairseq's options, and these."""
     args, rest = parser.parse_known_args(given)
     if not rest or rest[0].startswith("-"):
         raise UserError("no data: give the folder first, before fairseq's options (see --help)")

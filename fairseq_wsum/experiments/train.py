@@ -161,9 +161,6 @@ def check_machine(args: argparse.Namespace) -> None:
     """Check that this machine has the GPUs and the instructions that the options need.
 
     A dry run may be for another machine.
-
-    Raises:
-        UserError: it has not.
     """
     here = None if args.dry_run else torch.cuda.device_count()
     on_cpu = args.on_cpu or here == 0

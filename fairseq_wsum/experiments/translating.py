@@ -30,14 +30,7 @@ def direction(checkpoints: str, data: Mapping[str, str]) -> tuple[str, str]:
     """The languages from and into which models translate, as their checkpoints record them.
 
     A data folder serves both directions, and with a joined dictionary any model of either accepts
-    any of its texts.
-
-    Args:
-        checkpoints: the files of the models, separated by ':'.
-        data: the record of the data folder, whose direction counts for models that record none.
-
-    Raises:
-        UserError: the models translate in two directions.
+    any of its texts. The direction in its record, `data`, counts for models that record none.
     """
     found = {pair for options in _tasks(checkpoints) if (pair := languages(options)) is not None}
     if len(found) > 1:
@@ -46,11 +39,7 @@ def direction(checkpoints: str, data: Mapping[str, str]) -> tuple[str, str]:
 
 
 def limits(checkpoints: str) -> list[str]:
-    """Options for the longest sentences that models accept, as fairseq-generate does not read them.
-
-    Args:
-        checkpoints: the files of the models, separated by ':'.
-    """
+    """Options for the longest sentences that models accept, as fairseq-generate reads none."""
     tasks, found = [*_tasks(checkpoints)], []
     for name in ("source", "target"):
         given = [n for options in tasks if (n := options.get(f"max_{name}_positions")) is not None]
@@ -82,9 +71,6 @@ def generate(
         options: other options of fairseq-generate; those that this program needs come after them.
         printed: the file that gets the translations.
         log: the file that gets its messages, after those that it has.
-
-    Raises:
-        UserError: the text has a sentence that is longer than the models accept.
     """
     options = [*options, "--path", checkpoints]
     words = ["--batch-size", str(args.batch_size), "--beam", str(args.beam)]
@@ -117,13 +103,7 @@ def generate(
 def read_generated(printed: Path, tag: str, expected: int) -> list[str]:
     """The last column of the lines `TAG-number<TAB>...`, in the order of the text.
 
-    Args:
-        printed: what fairseq-generate printed.
-        tag: H for hypotheses, of which the first counts for each number; A for alignments.
-        expected: how many there must be.
-
-    Raises:
-        UserError: one is missing.
+    The tag is H for hypotheses, of which the first counts for each number, or A for alignments.
     """
     found: dict[int, str] = {}
     for line in lines_of(printed):

@@ -129,11 +129,8 @@ def make_dictionary(
 ) -> Dictionary:
     """fairseq's dictionary of the words that occur at least `threshold` times.
 
-    Args:
-        words: the words, and how often each occurs.
-        threshold: see above.
-        nwords: the number of entries, of the most frequent words; by default there is no limit.
-        padding: made-up words fill up the entries to a multiple of it; fairseq-preprocess has 8.
+    `nwords` limits the entries to the most frequent words. Made-up words fill them up to a multiple
+    of `padding`, which is 8 in fairseq-preprocess.
     """
     import_fairseq()
     from fairseq.data import Dictionary

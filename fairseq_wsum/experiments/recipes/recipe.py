@@ -302,13 +302,8 @@ def job(
 ) -> None:
     """Run a command, with whose failure this process ends.
 
-    The command ends with this process, except by SIGKILL.
-
-    Args:
-        command: the command line.
-        log: a file that gets what it prints.
-        inherited: a file that it keeps open.
-        show: is called with each line.
+    The command ends with this process, except by SIGKILL. It keeps the file `inherited` open. What
+    it prints goes to the log, and line by line to `show`.
     """
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[inherited.fileno()]

@@ -22,14 +22,7 @@ from ..train import command, read_options
 
 
 def count_updates(given: Sequence[str]) -> int:
-    """The number of updates in all epochs of a training.
-
-    Args:
-        given: the options of scripts/train.sh, with --max-epoch.
-
-    Raises:
-        UserError: fairseq cannot read the options or the data.
-    """
+    """The number of updates in all epochs of a training with these options of scripts/train.sh."""
     args, rest = read_options([*given, "--dry-run"])
     processes, args.cpu_processes = args.cpu_processes, min(args.cpu_processes, 1)
     (_, *words), _ = command(args, rest)

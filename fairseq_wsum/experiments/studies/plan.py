@@ -142,15 +142,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
 
 
 def read_plan(file: Path, out: Path | None = None) -> Plan:
-    """Read and check the file of a study.
-
-    Args:
-        file: the YAML file.
-        out: the folder for data, runs and report, by default one with the name of the file.
-
-    Raises:
-        UserError: the file is not a study.
-    """
+    """Read and check the file of a study; `out` is by default a folder with its name."""
     file = file.absolute()
     folder = (out or Path("runs", "studies", file.stem)).absolute()
     try:

@@ -60,8 +60,7 @@ def settings(run: Run) -> dict[str, str | bool | None]:
 def read_record(run: Run) -> Record | None:
     """The record of a run, or None if it never started, or failed before it had trained.
 
-    Raises:
-        UserError: the run has finished, or has validated an epoch, with other options.
+    A run that has finished, or validated an epoch, with other options is an error.
     """
     path = run.folder / RECORD
     if not path.is_file():

@@ -63,15 +63,8 @@ def write_report(plan: Plan, results: Sequence[Result], metrics: Sequence[str] =
     """Write the report of what is finished, and return its tables.
 
     It has `report.md`; for each task `TASK.tex`, `TASK.csv`, `TASK-curves.svg` and `TASK-bars.svg`;
-    and `runs.json`, from which it can be made again.
-
-    Args:
-        plan: the study.
-        results: its runs.
-        metrics: those of the tables, the main one first, by default all.
-
-    Raises:
-        UserError: no run has such a metric.
+    and `runs.json`, from which it can be made again. `metrics` are those of the tables, the main
+    one first, by default all.
     """
     tables = [Table(task, results, metrics) for task in plan.tasks]
     found = [metric for table in tables for metric in table.found]

@@ -83,23 +83,14 @@ def metrics(results: Iterable[Result]) -> list[str]:
 
 
 def read_results(plan: Plan) -> list[Result]:
-    """Read the runs of a study.
-
-    Raises:
-        UserError: a file is damaged, a run was made with other options, or the runs of a task
-            were scored in different ways.
-    """
+    """Read the runs of a study, which must be scored in one way for each task."""
     results = [read_result(run) for run in plan.runs]
     check_ways(results, "remove the scores of one: `fairseq-wsum study` then scores it again")
     return results
 
 
 def check_ways(results: Iterable[Result], cure: str) -> None:
-    """Check that the runs of each task were scored alike; `cure` says what to do otherwise.
-
-    Raises:
-        UserError: two were not.
-    """
+    """Check that the runs of each task were scored alike; `cure` says what to do otherwise."""
     ways: dict[tuple[str, ...], tuple[tuple[str, ...], str]] = {}
     for result in results:
         name = result.run.name
@@ -116,11 +107,7 @@ def check_ways(results: Iterable[Result], cure: str) -> None:
 
 
 def read_result(run: Run) -> Result:
-    """Read a run.
-
-    Raises:
-        UserError: a file is damaged, or the run was made with other options.
-    """
+    """Read a run."""
     if (how := state(run)) != "finished":
         return Result(run, how)
     log = read_log(run.folder)

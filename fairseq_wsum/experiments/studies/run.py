@@ -40,14 +40,9 @@ async def call(
 ) -> int:
     """Run a recipe, and return its exit status. It ends if this task is cancelled.
 
-    It has a process group of its own, so that Ctrl-C does not reach it.
-
-    Args:
-        command: the command line.
-        log: a file for all that it prints.
-        inherited: a file that it and its children keep open.
-        variables: environment variables beside those of this process. The recipe takes fairseq
-            from the environment of this process, unless $VENV names another.
+    It has a process group of its own, so that Ctrl-C does not reach it. It and its children keep
+    the file `inherited` open. It takes fairseq from the environment of this process, unless $VENV
+    names another; `variables` are added to those of this process.
     """
     ours = {"VENV": sys.prefix} if Path(sys.prefix, "bin", "fairseq-train").is_file() else {}
     starting = asyncio.create_task(
@@ -78,14 +73,8 @@ async def call(
 async def execute(run: Run, variables: Mapping[str, str] | None = None) -> None:
     """Do a run, unless it is finished. Its record says how it ended.
 
-    It waits for a process of an earlier study that is still in its folder.
-
-    Args:
-        run: the run.
-        variables: environment variables that give it its share of this machine; see `share`.
-
-    Raises:
-        UserError: the run was made with other options.
+    It waits for a process of an earlier study that is still in its folder. The variables are those
+    of `share`.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     with await locked(run.folder / LOCK) as file, (run.folder / LOG).open("ab") as log:
@@ -145,12 +134,8 @@ def default_jobs(runs: Sequence[Run]) -> int:
 def share(run: Run, slot: int, jobs: int) -> dict[str, str]:
     """The variables that give a run its GPUs, and its processes equal shares of the cores.
 
-    They do not replace the user's own OMP_NUM_THREADS.
-
-    Args:
-        run: the run.
-        slot: a number below `jobs` that no other run has at the same time.
-        jobs: number of runs at a time.
+    They do not replace the user's own OMP_NUM_THREADS. No other run has the same `slot`, a number
+    below `jobs`, at the same time.
     """
     variables = {}
     own, gpus = number(run, "gpus"), torch.cuda.device_count()

@@ -43,11 +43,7 @@ def _key(run: Run) -> tuple[str, str, int]:
 
 
 def _rows(path: Path) -> dict[tuple[str, str, int], Mapping[str, Any]]:
-    """The runs in such a file.
-
-    Raises:
-        UserError: it is none.
-    """
+    """The runs in such a file."""
     try:
         found = json.loads(path.read_text("utf-8"))
         return {(row["task"], row["model"], row["seed"]): row for row in found}
@@ -83,12 +79,7 @@ def _settings(run: Run) -> dict[str, str | bool | None]:
 
 
 def read_runs(plan: Plan, paths: Sequence[Path]) -> list[Result]:
-    """Read the runs of a study from such files; a run that is in none of them is "waiting".
-
-    Raises:
-        UserError: a file is damaged, or a run was made with other options than the study's, or
-            the runs of a task were scored in different ways.
-    """
+    """Read the runs of a study from such files; a run that is in none of them is "waiting"."""
     rows = {key: (path, row) for path in paths for key, row in _rows(path).items()}
     if others := sorted("/".join(map(str, key)) for key in rows.keys() - {*map(_key, plan.runs)}):
         say(f"left out, as {plan.file} has no such runs: {few(others)}")

@@ -59,7 +59,6 @@ async def do(
     """Do some runs of a study, `jobs` at a time.
 
     Raises:
-        UserError: data could not be prepared.
         CancelledError: this process was interrupted, or its terminal closed.
     """
     task = asyncio.current_task()
@@ -78,11 +77,7 @@ async def do(
 
 
 async def prepare(runs: Sequence[Run]) -> None:
-    """Make the data of the tasks of some runs, unless they exist.
-
-    Raises:
-        UserError: data could not be prepared.
-    """
+    """Make the data of the tasks of some runs, unless they exist."""
     for run in {run.task.name: run for run in runs}.values():
         run.out.mkdir(parents=True, exist_ok=True)
         path = run.out / "prepare.log"
@@ -118,11 +113,7 @@ class Job(submitit.helpers.Checkpointable):
 
 
 def slurm(plan: Plan, given: Sequence[str], jobs: int) -> submitit.Executor:
-    """Slurm with the options of the command line, such as `partition=gpu`, for `jobs` at a time.
-
-    Raises:
-        UserError: there is no Slurm, or an option is wrong.
-    """
+    """Slurm with the options of the command line, such as `partition=gpu`, for `jobs` at a time."""
     options: dict[str, Any] = {"additional_parameters": {}}
     for option in given:
         name, _, text = option.partition("=")
@@ -164,11 +155,7 @@ async def submit(runs: Sequence[Run], executor: submitit.Executor) -> None:
 
 
 def _end(plan: Plan) -> None:
-    """Say how the runs ended.
-
-    Raises:
-        UserError: some failed or were interrupted; the message names them.
-    """
+    """Say how the runs ended. If some are not finished, the error names them."""
     left = []
     for run in plan.runs:
         if (how := state(run)) != "finished":
@@ -186,11 +173,7 @@ async def watched(
 ) -> None:
     """Await `work`, and show a line whenever a run starts, has validated an epoch, or ends.
 
-    Args:
-        plan: the study.
-        work: does its runs.
-        show: prints a line.
-        interval: seconds between two looks at the folders.
+    It looks at the folders of the runs every `interval` seconds.
     """
     begun = time.monotonic()
     seen = before = {run.name: standing(run) for run in plan.runs}
