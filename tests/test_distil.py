@@ -9,7 +9,7 @@ from translation_corpus import TINY, joined
 
 pytest.importorskip("fairseq")
 pytest.importorskip("sentencepiece")
-from fairseq_wsum.experiments import distil, recipes
+from fairseq_wsum.experiments import distil
 from fairseq_wsum.experiments.corpora import bpe
 
 
@@ -54,13 +54,10 @@ def test_an_unknown_word_of_a_translation_stays_one_unit(prepared) -> None:
     assert list(distil.segmented(model, given)) == [f"{text[0]} ▁ <unk> ▁ <unk>", text[1]]
 
 
-def test_wrong_options_are_named(prepared, corpus, tmp_path, capsys) -> None:
+def test_wrong_options_are_named(prepared, tmp_path, capsys) -> None:
     rest = ["--out", tmp_path / "out", "--checkpoints"]
     message = refuses(distil.main, capsys, prepared, *rest, "none.pt")
     assert "--checkpoints none.pt: no such file" in message
     wrong = [*rest, "c.pt", "--max-len-b", "60", prepared]
     assert "no data: give the folder first" in refuses(distil.main, capsys, *wrong)
-    recipe = ["transformer", "--own-corpus", "--data", corpus, "--bpe-size", 120]
-    recipe += ["--out", tmp_path, "--distilled", prepared]
-    assert "--distilled needs --run FOLDER" in refuses(recipes.main, capsys, *recipe)
     assert not list(tmp_path.iterdir())

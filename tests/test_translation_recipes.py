@@ -182,8 +182,9 @@ def test_the_opennmt_recipe_replaces_unknown_words_where_it_can(
 
 
 def test_distilled_translations_are_a_second_text(tmp_path):
-    given = ["--out", "a", "--run", "b", "--distilled", str(tmp_path)]
-    assert Transformer("transformer", given).text() == f"a/data:{tmp_path}"
+    recipe = Transformer("transformer", ["--out", "a", "--distilled", str(tmp_path)])
+    assert recipe.text() == f"a/data:{tmp_path}"
+    assert recipe.run == Path("a/no-srnn-hidden-distilled")  # not that of the plain model
 
 
 def test_the_last_ten_checkpoints_are_averaged(tmp_path, monkeypatch):

@@ -67,10 +67,8 @@ class Transformer(Translation):
         help = "in every second epoch, train on the translations in DIR, made by scripts/distil.sh"
         parser.add_argument("--distilled", type=folder, metavar="DIR", help=help)
 
-    def choose(self) -> None:
-        super().choose()
-        if self.args.distilled and self.args.run is None and not self.args.prepare_only:
-            raise UserError("--distilled needs --run FOLDER, a folder for this training")
+    def default_run(self) -> str:
+        return f"{self.cell}-distilled" if self.args.distilled else self.cell
 
     def text(self) -> str:
         if self.args.distilled is None:
