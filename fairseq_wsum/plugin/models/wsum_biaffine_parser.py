@@ -115,12 +115,16 @@ class WsumBiaffineParser(BaseFairseqModel):
 
     def forward(
         self,
-        src_tokens: Tensor,  # words with the root in front, padded on the right, B x T
-        src_bytes: Tensor,  # B x T x C
-        src_tags: Tensor | None = None,  # B x T
-        heads: Tensor | None = None,  # of each word, B x T, for the scores of its relation
+        src_tokens: Tensor,
+        src_bytes: Tensor,
+        src_tags: Tensor | None = None,
+        heads: Tensor | None = None,
     ) -> Scores:
-        """The scores of a batch."""
+        """Score B x T words, padded on the right, with B x T x C bytes and B x T tags.
+
+        The first word of each sentence is the root. With the B x T heads of the words, the
+        relations to them are scored, too.
+        """
         x, mask = self.encoder(src_tokens, src_bytes, src_tags)
         arcs = self.arcs(self.arc_dependents(x), self.arc_heads(x)).float()
         arcs = arcs.masked_fill(mask.t().unsqueeze(1), float("-inf"))

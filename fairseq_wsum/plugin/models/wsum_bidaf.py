@@ -83,12 +83,16 @@ class WsumBidaf(BaseFairseqModel):
 
     def forward(
         self,
-        src_tokens: Tensor,  # of the contexts, padded on the right, B x T
-        src_bytes: Tensor,  # B x T x C
-        question_tokens: Tensor,  # B x J
-        question_bytes: Tensor,  # B x J x C
+        src_tokens: Tensor,
+        src_bytes: Tensor,
+        question_tokens: Tensor,
+        question_bytes: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """w_1^T [G; M] and w_2^T [G; M2] of a batch, B x T each, in float32; -inf at padding."""
+        """w_1^T [G; M] and w_2^T [G; M2], B x T each, in float32; -inf at padding.
+
+        Contexts have B x T tokens and B x T x C bytes, questions B x J and B x J x C, both padded
+        on the right.
+        """
         pad = self.dictionary.pad()
         mask, question_mask = src_tokens.eq(pad), question_tokens.eq(pad)
         h = self._run(self.phrase, self._embed(src_tokens, src_bytes), mask)
