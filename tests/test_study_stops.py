@@ -14,6 +14,7 @@ import pytest
 import yaml
 from study_recipe import RECIPE, STUDIES, epochs, plan_of, run_study, start, wait_until
 
+from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.experiments.studies import study
 from fairseq_wsum.experiments.studies.plan import Plan, read_plan
 from fairseq_wsum.experiments.studies.record import standing, state
@@ -106,6 +107,32 @@ def test_an_interrupt_while_a_recipe_starts_leaves_nothing_running(
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(study.do(plan, plan.runs, 1, None))
     assert started[0].wait(60) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("signal_or_error", ["signal", "error"])
+def test_a_study_that_stops_waits_for_all_of_its_recipes(
+    signal_or_error, write_study, monkeypatch
+) -> None:
+    """Here, the first recipe ends at once, and the second needs a moment."""
+    plan, ended = plan_of(write_study()), []
+
+    async def execute(run, slot) -> None:
+        try:
+            await asyncio.sleep(0.1 if slot == 0 else 900)
+            if signal_or_error == "error":
+                raise UserError("other options")
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(900)
+        finally:
+            await asyncio.sleep(0.3 * slot)
+            ended.append(slot)
+
+    monkeypatch.setattr(study, "share", lambda run, slot, jobs: slot)
+    monkeypatch.setattr(study, "execute", execute)
+    expected = asyncio.CancelledError if signal_or_error == "signal" else UserError
+    with pytest.raises(expected):
+        asyncio.run(study.do(plan, plan.runs, 2, None))
+    assert ended == [0, 1]
 
 
 def epochs_in(plan: Plan) -> int:

@@ -92,14 +92,23 @@ async def prepare(runs: Sequence[Run]) -> None:
 
 
 async def run_here(runs: Sequence[Run], jobs: int) -> None:
-    """Do the runs on this machine, `jobs` at a time."""
+    """Do the runs on this machine, `jobs` at a time. If this is cancelled, all recipes end first.
+
+    Raises:
+        UserError: a run was made with other options; the others are stopped.
+    """
     left = iter(runs)
 
     async def work(slot: int) -> None:
         for run in left:  # which the slots share
             await execute(run, share(run, slot, jobs))
 
-    await asyncio.gather(*map(work, range(jobs)))
+    try:
+        async with asyncio.TaskGroup() as group:  # `gather` would not wait for the other slots
+            for slot in range(jobs):
+                group.create_task(work(slot))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 # Slurm
