@@ -3,6 +3,7 @@
 import inspect
 from argparse import Namespace
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,12 +12,15 @@ pytest.importorskip("fairseq")
 import language_models
 import transformer_models
 import translation
-from fairseq import options
+from fairseq import checkpoint_utils, options
 from fairseq.dataclass.configs import EMAConfig
 from fairseq.models.ema import EMA
 from fairseq.optim import AMPOptimizer
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
+
+from fairseq_wsum.plugin.compat import averages
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["by place", "by name"])
@@ -125,3 +129,12 @@ def test_a_shared_embedding_is_averaged_once() -> None:
     average.step(model, 1)
     expected = 0.75 * start + 0.25 * model.decoder.embed_tokens.weight
     torch.testing.assert_close(average.get_model().decoder.output_projection.weight, expected)
+
+
+def test_the_weights_of_a_checkpoint_do_not_stay_in_memory(monkeypatch) -> None:
+    """fairseq keeps what this returns until the end of a training."""
+    monkeypatch.setattr(Trainer, "load_checkpoint", lambda _, extra_state: extra_state)
+    monkeypatch.setattr(checkpoint_utils, "load_checkpoint_to_cpu", Mock())
+    averages._begin_with_the_weights()
+    load = partial(Trainer.load_checkpoint, None)
+    assert load({"ema": {"w": torch.ones(1)}, "best": 1}) == {"best": 1} and load(None) is None

@@ -8,6 +8,7 @@ from typing import Any
 
 from fairseq import checkpoint_utils
 from fairseq.models.ema.ema import EMA
+from fairseq.trainer import Trainer
 from torch import Tensor
 
 
@@ -77,9 +78,10 @@ def _average_shared_weights_once() -> None:
 def _begin_with_the_weights() -> None:
     """Let the average of a checkpoint that has none begin with its weights.
 
-    fairseq means to do so, but has removed them by then: KeyError: 'model' (trainer.py).
+    fairseq means to do so, but has removed them by then: KeyError: 'model' (trainer.py). And what a
+    training has loaded, it keeps in host memory until its end, so the weights are removed later.
     """
-    load = checkpoint_utils.load_checkpoint_to_cpu
+    load, resume = checkpoint_utils.load_checkpoint_to_cpu, Trainer.load_checkpoint
 
     @functools.wraps(load)
     def load_with_average(*args: Any, **named: Any) -> dict[str, Any]:
@@ -88,4 +90,12 @@ def _begin_with_the_weights() -> None:
             state.setdefault("extra_state", {}).setdefault("ema", state["model"])
         return state
 
+    @functools.wraps(resume)
+    def resume_without_weights(self: Trainer, *args: Any, **named: Any) -> dict[str, Any] | None:
+        extra_state = resume(self, *args, **named)
+        if extra_state is not None:
+            extra_state.pop("ema", None)
+        return extra_state
+
     checkpoint_utils.load_checkpoint_to_cpu = load_with_average
+    Trainer.load_checkpoint = resume_without_weights
