@@ -148,6 +148,15 @@ def test_an_empty_translation_can_be_given() -> None:
     assert [one["tokens"].tolist() for one in found[3]] == [[EOS]]
 
 
+def test_scores_that_are_not_finite_are_an_error() -> None:
+    """Otherwise the translation would be missing from what fairseq-generate prints."""
+    src, lengths, _ = make_batch(LENGTHS)
+    model = make_model()
+    torch.nn.init.constant_(model.decoder.fc_out.weight, torch.nan)
+    with pytest.raises(AssertionError):
+        build([model]).generate([model], {"net_input": {"src_tokens": src, "src_lengths": lengths}})
+
+
 @every_model
 @pytest.mark.parametrize("rest", [[4, 5], [1, 3, 4]], ids=str)
 def test_the_sources_of_the_remaining_sentences_are_kept(rest, name, monkeypatch) -> None:

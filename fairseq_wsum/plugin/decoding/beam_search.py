@@ -139,8 +139,6 @@ class CandidateSearch(BeamSearch):
     def __init__(self, tgt_dict: Dictionary, ensemble: CandidateEnsemble) -> None:
         super().__init__(tgt_dict)
         self._ensemble = (ensemble,)  # a tuple, as it is no part of this module
-        # a prefix that is empty leaves one hypothesis, and fairseq's search would wait for others
-        self.stop_on_max_len = True
 
     def step(
         self, step: int, lprobs: Tensor, scores: Tensor | None, *args: Any, **named: Any
@@ -170,6 +168,9 @@ class CandidateGenerator(SequenceGenerator):
         source = sample["net_input"].get("src_tokens")
         if source is None or len(source) > 1:  # a sentence alone is slower with it
             self.model.share_sources(self.beam_size)
+        # A prefix that is empty leaves one hypothesis, and fairseq's search would wait for others.
+        # Without a prefix, a sentence that never ends has scores that are not finite: an error.
+        self.search.stop_on_max_len = named.get("prefix_tokens") is not None
         try:
             return super().generate(models, sample, **named)
         finally:  # in training, each sentence has its own source
