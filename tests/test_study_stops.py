@@ -14,6 +14,7 @@ import pytest
 import yaml
 from study_recipe import RECIPE, STUDIES, epochs, plan_of, run_study, start, wait_until
 
+from fairseq_wsum.experiments import program
 from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.experiments.studies import study
 from fairseq_wsum.experiments.studies.plan import Plan, read_plan
@@ -66,6 +67,18 @@ def test_a_study_in_the_background_outlives_its_shell(write_study, monkeypatch) 
     asyncio.run(study.do(plan, plan.runs, 1, None))
     signal.signal(HANG_UP, before)
     assert done == plan.runs
+
+
+def test_other_programs_in_the_background_outlive_their_shell(monkeypatch) -> None:
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    before = signal.signal(HANG_UP, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
+    try:
+        program.run(lambda: os.kill(os.getpid(), HANG_UP))
+        with pytest.raises(SystemExit, match="143"):
+            program.run(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    finally:
+        for number, handler in zip((HANG_UP, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
 
 
 def test_a_study_that_is_stopped_while_it_prepares_data_leaves_nothing_running(write_study) -> None:
