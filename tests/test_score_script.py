@@ -64,10 +64,9 @@ def test_translations_have_escapes_as_the_reference_has(tokens, tmp_path):
     assert [figure["score"] for figure in figures] == pytest.approx([100.0] * 4)
 
 
-def test_translations_without_a_reference_are_not_scored(tmp_path, capsys):
+def test_translations_without_a_reference_are_not_scored(tmp_path):
     record = {"text": "lc.norm.tok", "target_lang": "de"}
     assert translation_scores.both_ways(["a"], ["a"], record, tmp_path, "test") == []
-    assert f"not scored, as {tmp_path} has no reference of test in de" in capsys.readouterr().err
 
 
 def test_a_wrong_number_of_references_is_rejected(tmp_path):

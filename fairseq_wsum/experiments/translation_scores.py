@@ -10,7 +10,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
 
 from .corpora.folder import UNKNOWN
-from .program import UserError, say
+from .program import UserError
 from .text_files import language_of, lines_of
 
 ESCAPED = re.compile(r"&(?:amp|apos|gt|lt|quot|#\d+);")  # as Moses writes special characters
@@ -96,6 +96,4 @@ def both_ways(
             figure = {"text": text, "metric": result.name, "score": result.score}
             signature = str(metric.get_signature())
             figures.append({**figure, "signature": signature, "reference": path.name})
-    if not figures:
-        say(f"not scored, as {references} has no reference of {subset} in {target}")
     return figures

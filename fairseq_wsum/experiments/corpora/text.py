@@ -41,14 +41,17 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
             raise UserError(f"{limits} leaves no words in the dictionary")
         dictionary.save(str(partial / "dict.txt"))
         shards = divide(splits["train"], args.shards)
-        found: dict[str, Counter[str]] = {"train": Counter()}
+        # the short texts come first, so that a mistake in them is found before the long one is read
+        found = {
+            split: encode(partial / split, read(splits[split], words), dictionary)
+            for split in ("valid", "test")
+        }
+        found["train"] = Counter()
         for folder, paths in shards.items():
             (partial / folder).mkdir(exist_ok=True)
             if folder != ".":
                 (partial / folder / "dict.txt").symlink_to("../dict.txt")
             found["train"] += encode(partial / folder / "train", read(paths, words), dictionary)
-        for split in ("valid", "test"):
-            found[split] = encode(partial / split, read(splits[split], words), dictionary)
         tokens = {split: found[split]["tokens"] for split in splits}
         if corpus is not None and corpus.tokens and tokens != corpus.tokens:
             raise UserError(
