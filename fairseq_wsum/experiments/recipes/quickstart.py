@@ -57,6 +57,10 @@ def main(given: list[str]) -> None:
     except SystemExit:
         log = folder / "train.log"
         if log.exists():
-            say("\n".join([*lines_of(log)[-15:], f"the training failed; its output is in {log}"]))
+            say(
+                "\n".join(
+                    [*lines_of(log)[-15:], f"the quickstart failed; the training wrote {log}"]
+                )
+            )
         raise
     print("README.md shows what to do next, and docs/index.md lists all pages.")
