@@ -128,6 +128,7 @@ TORCHRUN = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "a
 RUN = "{out} --arch x --save-dir {out}/run"
 MISTAKES = [
     (f"{RUN} --gpus 2 --cpu-processes 2", {}, "--cpu-processes 2 exclude each other"),
+    (f"{RUN} --gpus -1", {}, "--gpus -1: give a positive whole number, or 0 for the CPU"),
     (f"{RUN} --gpus 99", {}, "--gpus 99: torch sees 0 here"),
     (f"{RUN} --user-dir y", {}, "--user-dir y: no such folder"),
     (f"{RUN} --precision amp", {}, "--precision amp needs a GPU; on the CPU use bf16 or fp32"),

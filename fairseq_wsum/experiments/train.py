@@ -109,6 +109,8 @@ def read_options(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--restore-file", help=argparse.SUPPRESS)
     args, options = parse_data_first(parser, given)
     args.on_cpu = args.gpus == 0 or args.cpu_processes > 0
+    if args.gpus is not None and args.gpus < 0:  # fairseq would start no process, and end
+        raise UserError(f"--gpus {args.gpus}: give a positive whole number, or 0 for the CPU")
     if args.gpus and args.cpu_processes:
         raise UserError(
             f"--gpus {args.gpus} and --cpu-processes {args.cpu_processes} exclude each other; give "
