@@ -3,7 +3,9 @@
 import errno
 import json
 import subprocess
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -36,6 +38,27 @@ def test_downloads_are_kept_in_the_users_cache(monkeypatch, variables, expected)
         monkeypatch.setenv(name, value)
     assert published.PTB.cache_folder(None) == Path(expected)
     assert published.PTB.cache_folder(Path("/mine")) == Path("/mine")
+
+
+class Broken(BaseHTTPRequestHandler):
+    """A server that ends the connection early."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "2000")
+        self.end_headers()
+        self.wfile.write(b"half")
+
+
+def test_a_download_that_breaks_off_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with HTTPServer(("127.0.0.1", 0), Broken) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/train.txt"
+        message = r"cannot download .* \(the connection ended after 4 of 2,000 bytes\); try again"
+        with pytest.raises(UserError, match=message):
+            published.download(url, tmp_path / "train.txt", "try again")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_exists_at_the_end_is_kept(tmp_path):

@@ -211,6 +211,9 @@ def download(url: str, path: Path, cure: str) -> Path:
         try:
             with urllib.request.urlopen(url, timeout=60) as response:
                 shutil.copyfileobj(response, file)
+                size, length = file.tell(), response.headers["Content-Length"]
+            if length and size != int(length):  # a connection that breaks looks like the end
+                raise OSError(f"the connection ended after {size:,} of {int(length):,} bytes")
         except (OSError, http.client.HTTPException) as error:
             raise UserError(f"cannot download {url} ({error}); {cure}") from error
     return path
