@@ -77,9 +77,11 @@ def test_the_bpe_dictionary_holds_every_piece_of_the_model(prepared):
 def test_equal_texts_give_equal_models(tmp_path, monkeypatch):
     """--like compares them."""
     models = [tmp_path / name for name in ("first", "second")]
-    for model, temporary in zip(models, (None, tmp_path), strict=True):
-        monkeypatch.setattr(tempfile, "tempdir", temporary and str(temporary))
+    (other := tmp_path / "für später").mkdir()
+    for model, temporary in zip(models, (None, str(other)), strict=True):
+        monkeypatch.setattr(tempfile, "tempdir", temporary)
         bpe.learn(model, ["a b c ab ac"] * 9, 9, 1)
+        assert len(bpe.pieces(bpe.load(model))) == 6
     assert models[0].read_bytes() == models[1].read_bytes()
 
 

@@ -29,7 +29,8 @@ def learn(model: Path, text: Iterable[str], size: int, character_coverage: float
         with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
             rules.writelines(f"{ord(space):X}\t20\n" for space in OTHER_SPACES)
             rules.flush()
-            name = rules.name.rjust(300, "/")  # the same path; its length may not differ either
+            # the same path; its length may not differ either
+            name = rules.name.encode().rjust(300, b"/")
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=iter(text),
                 model_writer=buffer,
@@ -37,7 +38,7 @@ def learn(model: Path, text: Iterable[str], size: int, character_coverage: float
                 vocab_size=size,
                 character_coverage=character_coverage,
                 max_sentence_length=2**30,  # bytes; sentencepiece leaves out longer lines
-                normalization_rule_tsv=name,
+                normalization_rule_tsv=name.decode(),
                 minloglevel=2,
             )
     except RuntimeError as error:
@@ -50,7 +51,7 @@ def learn(model: Path, text: Iterable[str], size: int, character_coverage: float
         given = f"--bpe-size {size} --character-coverage {character_coverage}"
         raise UserError(f"{given} does not suit this text: {reason}") from error
     # the model has the name of the file, by which equal models would differ
-    model.write_bytes(buffer.getvalue().replace(name.encode(), b"_" * len(name)))
+    model.write_bytes(buffer.getvalue().replace(name, b"_" * len(name)))
 
 
 def load(model: Path) -> Any:
