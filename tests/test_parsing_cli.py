@@ -1,5 +1,6 @@
 """Dependency parsing with the real commands: recipe, training, fairseq-wsum parse and weights."""
 
+import gzip
 import json
 from types import SimpleNamespace
 
@@ -101,6 +102,7 @@ def test_a_treebank_is_parsed_and_the_rest_of_it_kept(checkpoint, tmp_path) -> N
         (["--input", "{}/bad.conll"], "--input: this is CoNLL-U; give a file whose name ends in"),
         (["--input", "{}/bad.conllu"], "bad.conllu, line 1: a line has 10 columns"),
         (["--input", "{}/latin.txt"], "latin.txt is not UTF-8 text"),
+        (["--input", "{}/none.txt"], "--input: [Errno 2] No such file or directory: "),
     ],
 )
 def test_mistakes_of_parse(options, problem, checkpoint, tmp_path, capsys) -> None:
@@ -109,6 +111,12 @@ def test_mistakes_of_parse(options, problem, checkpoint, tmp_path, capsys) -> No
     (tmp_path / "latin.txt").write_bytes(b"\xe9\n")
     given = [option.format(tmp_path) for option in options]
     assert problem in refuses(parse.main, capsys, checkpoint, *given)
+
+
+def test_a_text_may_be_compressed(tmp_path) -> None:
+    (tmp_path / "in.txt.gz").write_bytes(gzip.compress("\ufeffAb cd !\n\néf\n".encode()))
+    sentences = parse.read_sentences(tmp_path / "in.txt.gz", with_trees=False)
+    assert [one.words for one in sentences] == [["Ab", "cd", "!"], ["éf"]]
 
 
 def test_a_model_that_reads_tags_needs_some(tmp_path) -> None:

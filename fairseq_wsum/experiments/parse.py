@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .corpora.reading import read_text
+from ..files import opened
 from .model import load_model, model_parser, write
 from .program import UserError
 
@@ -70,8 +71,10 @@ def read_sentences(path: Path | None, with_trees: bool) -> list[Sentence]:
     try:
         if path is not None and is_treebank(path):
             return [*read_treebank(path, with_trees=with_trees)]
-        text = sys.stdin.buffer.read() if path is None else read_text(path)
-        lines = text.decode("utf-8-sig").split("\n")
+        with nullcontext(sys.stdin.buffer) if path is None else opened(path) as file:
+            lines = file.read().decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"--input: {path or 'stdin'} is not UTF-8 text: {error}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"--input: {error}") from error
     if any(line.count("\t") == 9 for line in lines):
