@@ -41,7 +41,7 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
             raise UserError(f"{limits} leaves no words in the dictionary")
         dictionary.save(str(partial / "dict.txt"))
         shards = divide(splits["train"], args.shards)
-        # the short texts come first, so that a mistake in them is found before the long one is read
+        # the short texts first, so that their mistakes are found before the long one is encoded
         found = {
             split: encode(partial / split, read(splits[split], words), dictionary)
             for split in ("valid", "test")

@@ -78,8 +78,9 @@ def _average_shared_weights_once() -> None:
 def _begin_with_the_weights() -> None:
     """Let the average of a checkpoint that has none begin with its weights.
 
-    fairseq means to do so, but has removed them by then: KeyError: 'model' (trainer.py). And what a
-    training has loaded, it keeps in host memory until its end, so the weights are removed later.
+    fairseq means to do so, but has removed them by then: KeyError: 'model' (trainer.py). They are
+    removed again from what `Trainer.load_checkpoint` returns, which fairseq keeps in host memory
+    until the training ends.
     """
     load, resume = checkpoint_utils.load_checkpoint_to_cpu, Trainer.load_checkpoint
 

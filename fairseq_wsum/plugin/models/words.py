@@ -1,4 +1,7 @@
-"""How the parser, BiDAF and the classifier read words: their common options and features."""
+"""How the parser, BiDAF and the classifier read words: their common options and features.
+
+Shapes: B sentences, T words, C bytes, E features of the embedding or of the bytes.
+"""
 
 # Without `from __future__ import annotations`: fairseq needs the types of the options.
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ class AttentionFlow(nn.Module):
         h̃    = Σ_t softmax_t(max_j S_tj) h_t           query to context, the same for all t
         G_t  = [h_t; ũ_t; h_t ∘ ũ_t; h_t ∘ h̃]
 
-    E is the number of `features` of h and u.
+    h is the context and u the question; each token has E `features`.
     """
 
     def __init__(self, features: int) -> None:

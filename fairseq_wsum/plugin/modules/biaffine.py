@@ -52,7 +52,7 @@ class RelationScorer(nn.Module):
         self.weight = nn.Parameter(torch.zeros(size * relations, size))  # rows: [h^(head)], r
 
     def forward(self, dependents: Tensor, heads: Tensor, places: Tensor) -> Tensor:
-        """B x T x M each, and the place of the head of each word, B x T -> B x T x R."""
+        """Features B x T x M each, and the index of each word's head, B x T -> B x T x R."""
         index = places.unsqueeze(-1).expand(-1, -1, heads.size(-1))
         of_heads = _with_one(heads.gather(1, index))
         scores = product(_with_one(dependents), self.weight).unflatten(-1, (-1, of_heads.size(-1)))
