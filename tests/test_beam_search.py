@@ -150,11 +150,12 @@ def test_an_empty_translation_can_be_given() -> None:
 
 def test_scores_that_are_not_finite_are_an_error() -> None:
     """Otherwise the translation would be missing from what fairseq-generate prints."""
-    src, lengths, _ = make_batch(LENGTHS)
-    model = make_model()
+    model, sample = make_model(), make_sample()
+    generator = build([model], beam=3)
+    generator.generate([model], sample, prefix_tokens=torch.full((len(LENGTHS), 1), EOS))
     torch.nn.init.constant_(model.decoder.fc_out.weight, torch.nan)
-    with pytest.raises(AssertionError):
-        build([model]).generate([model], {"net_input": {"src_tokens": src, "src_lengths": lengths}})
+    with pytest.raises(AssertionError):  # also after a search with empty translations
+        generator.generate([model], sample)
 
 
 @every_model

@@ -131,6 +131,16 @@ def test_a_save_without_a_validation_lacks_the_states_of_the_other_processes(
     assert "of group 0 starts from a state of zero" not in output
 
 
+def test_two_processes_equal_one_with_update_freq_2(data, tmp_path) -> None:
+    """With the default of --ddp-backend."""
+    options = ["--max-epoch", 1, "--cell", "no-srnn-hidden"]
+    options += ["--lr", 0.2]  # at 1 the differences of rounding grow
+    train(data, tmp_path / "one", *options, "--update-freq", 2)
+    arguments = [data, "--save-dir", tmp_path / "two", *TASK, *MODEL, *TRAINING, *options]
+    run("bash", ROOT / "scripts/train.sh", "--cpu-processes", 2, *arguments)
+    assert_same_weights(tmp_path / "one", tmp_path / "two", rtol=1e-5, atol=1e-6)
+
+
 def test_one_process_with_update_freq_2_continues_the_streams_of_two(data, tmp_path) -> None:
     """Two processes start the training, with an adaptive softmax, and one finishes it."""
     arguments = [data, *TASK, *MODEL, *TRAINING, "--ddp-backend", "legacy_ddp"]
