@@ -39,7 +39,7 @@ def direction(checkpoints: str, data: Mapping[str, str]) -> tuple[str, str]:
 
 
 def limits(checkpoints: str) -> list[str]:
-    """Options for the longest sentences that models accept, as fairseq-generate reads none."""
+    """Options for the longest sentences that models accept: fairseq-generate needs to be told."""
     tasks, found = [*_tasks(checkpoints)], []
     for name in ("source", "target"):
         given = [n for options in tasks if (n := options.get(f"max_{name}_positions")) is not None]

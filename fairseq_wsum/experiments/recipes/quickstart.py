@@ -57,10 +57,7 @@ def main(given: list[str]) -> None:
     except SystemExit:
         log = folder / "train.log"
         if log.exists():
-            say(
-                "\n".join(
-                    [*lines_of(log)[-15:], f"the quickstart failed; the training wrote {log}"]
-                )
-            )
+            for line in (*lines_of(log)[-15:], f"the quickstart failed; the training wrote {log}"):
+                say(line)
         raise
     print("README.md shows what to do next, and docs/index.md lists all pages.")
