@@ -5,6 +5,7 @@ import random
 
 import pytest
 import torch
+from torch import nn
 
 pytest.importorskip("fairseq")
 from fairseq_wsum.plugin.criterions.wsum_span_loss import WsumSpanLoss
@@ -12,7 +13,7 @@ from fairseq_wsum.plugin.data import sized
 from fairseq_wsum.plugin.data.answer_scores import exact_match, f1
 from fairseq_wsum.plugin.models.dictionaries import fingerprint
 from fairseq_wsum.plugin.models.wsum_bidaf import WsumBidaf, WsumBidafConfig
-from fairseq_wsum.plugin.modules.attention_flow import AttentionFlow, best_spans
+from fairseq_wsum.plugin.modules.attention_flow import AttentionFlow, Highway, best_spans
 from fairseq_wsum.plugin.tasks.wsum_span_prediction import (
     WsumSpanPredictionConfig,
     WsumSpanPredictionTask,
@@ -37,6 +38,16 @@ def attention_by_hand(w, h, u):
     to_context, to_query = s.amax(1).softmax(0) @ h, s.softmax(1) @ u
     pairs = zip(h, to_query, strict=True)
     return torch.stack([torch.cat((a, b, a * b, a * to_context)) for a, b in pairs])
+
+
+def test_the_highway_starts_like_that_of_allennlp() -> None:
+    """torch's initial values of a linear layer, and gates that let the input pass."""
+    torch.manual_seed(0)
+    plain = [nn.Linear(6, 12), nn.Linear(6, 12)]
+    torch.manual_seed(0)
+    for linear, layer in zip(plain, Highway(6, num_layers=2).layers, strict=True):
+        assert torch.equal(layer.weight, linear.weight)
+        assert torch.equal(layer.bias, torch.cat((linear.bias[:6], torch.ones(6))))
 
 
 @torch.no_grad()

@@ -14,16 +14,6 @@ from translation_corpus import TINY
 TRAINING = TINY.split()
 
 
-def test_bleu_of_subwords_is_named(prepared, tmp_path) -> None:
-    score = [prepared, tmp_path, *TRAINING, "--eval-bleu", "--eval-bleu-args", '{"max_len_b": 9}']
-    score += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
-    warning = "--eval-bleu computes the BLEU of subwords: add --eval-bleu-remove-bpe sentencepiece"
-    assert warning in train(*score, "--max-epoch", 1)
-    joined = train(*score, "--max-epoch", 2, "--eval-bleu-remove-bpe", "sentencepiece")
-    assert "| bleu " in joined and warning not in joined
-    assert "Loaded checkpoint" in joined  # fairseq saves the BLEU as a numpy scalar
-
-
 def test_another_data_folder_is_named_in_scoring(prepared, tmp_path) -> None:
     """Even if its dictionary has the same size."""
     train(prepared, tmp_path / "model", *TRAINING, "--max-update", 1)

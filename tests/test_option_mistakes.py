@@ -11,7 +11,7 @@ from fairseq.data import TruncatedDictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
-from translation import SMALL, SOURCE, TARGET, make_generation, make_task
+from translation import SMALL, SOURCE, TARGET, make_task
 
 import fairseq_wsum.plugin  # noqa: F401  # registers the models
 
@@ -134,11 +134,3 @@ def test_a_truncated_output_dictionary_is_rejected() -> None:
     task = SimpleNamespace(source_dictionary=SOURCE, target_dictionary=cut)
     with pytest.raises(ValueError, match="--output-dictionary-size: this model predicts"):
         models.build_model(Namespace(arch="wsum_lstm_lm", **SMALL), task)
-
-
-def test_alignments_from_a_model_without_attention_are_rejected() -> None:
-    model = models.build_model(
-        Namespace(arch="wsum_lstm", **SMALL, decoder_attention="0"), make_task()
-    )
-    with pytest.raises(ValueError, match="--print-alignment needs attention"):
-        model.prepare_for_inference_(make_generation(print_alignment="hard"))

@@ -58,10 +58,9 @@ def make_batch(lengths=(5, 3, 4), target_length: int = 6) -> tuple[Tensor, Tenso
     return src, torch.tensor(lengths), prev
 
 
-def make_generation(print_alignment=None, lm_path=None) -> Namespace:
+def make_generation() -> Namespace:
     """The options of fairseq-generate that the models read."""
-    options = dict(print_alignment=print_alignment, lm_path=lm_path)
-    return Namespace(generation=Namespace(beam=5, **options))
+    return Namespace(generation=Namespace(beam=5, lm_path=None))
 
 
 def step_by_step(model, src: Tensor, prev: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -10,6 +10,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def write_report(plan: Plan, results: Sequence[Result], metrics: Sequence[str] =
 
 
 def text_rows(table: Table) -> list[list[str]]:
-    """The header and the rows of a table."""
+    """The header and the rows of a table, without columns that have no figure."""
     published = table.published
     header = ["model", "parameters", "seeds"]
     tested = {m for (_, m), row in table.rows.items() if row["p_corrected"] is not None}
@@ -125,7 +126,8 @@ def text_rows(table: Table) -> list[list[str]]:
             row.append(f"{published[model]:g}" if model in published else NONE)
         speed = table.speed(model)
         rows.append([*row, NONE if speed is None else f"{speed:,.0f}"])
-    return rows
+    shown = [any(cell != NONE for cell in column[1:]) for column in zip(*rows, strict=True)]
+    return [[*compress(row, shown)] for row in rows]
 
 
 def _signed(difference: float | None, digits: int) -> str:

@@ -18,7 +18,7 @@ from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig, OmegaConf
 
-from ...checkpoint_files import allowed, damage, languages, newest, read, task_options
+from ...checkpoint_files import allowed, damage, languages, read, task_options
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,10 @@ def _check(cfg: CheckpointConfig, trainer: Any) -> None:
     if (problem := damage(path)) is not None:
         if option == "--finetune-from-model":
             raise ValueError(f"{option} {path} cannot be used: {problem}")
-        raise ValueError(f"{path} is damaged: {problem}. {_cure(path)}")
+        raise ValueError(
+            f"{path} is damaged: {problem}. Move it away: scripts/train.sh and the recipes then "
+            "continue from the newest intact checkpoint in the folder"
+        )
     starts_anew = option == "--finetune-from-model" or cfg.reset_optimizer
     resumes = option == "--save-dir" or not starts_anew
     state = read(path, mmap=True)
@@ -241,23 +244,6 @@ def _other_direction(state: dict[str, Any], options: Any) -> tuple[str, str] | N
 
 def _as_options(pair: tuple[str, str]) -> list[str]:
     return [f"--source-lang {pair[0]}", f"--target-lang {pair[1]}"]
-
-
-def _cure(path: Path) -> str:
-    found = newest(path.parent)
-    if found is None:
-        return (
-            "Training cannot resume from any other checkpoint in this folder. Nothing was deleted: "
-            "give a new --save-dir to start again"
-        )
-    other, updates = found
-    again = ""
-    if path.name.startswith("checkpoint_last"):
-        again = f"move {path.name} away and start scripts/train.sh or the recipe again, or "
-    return (
-        f"The newest intact checkpoint in this folder is {other} ({updates} updates). To resume "
-        f"from it, {again}give --restore-file {other}, this time only"
-    )
 
 
 def _check_before_loading() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import sys
 from typing import Any
 
@@ -11,15 +10,12 @@ from fairseq import options
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks.translation import TranslationTask
 
-logger = logging.getLogger(__name__)
-
 
 def apply() -> None:
     """Apply the shims of this file."""
     _allow_bf16_without_tpu()
     _decode_in_bf16()
     _need_both_languages()
-    _warn_of_bleu_of_subwords()
 
 
 def _allow_bf16_without_tpu() -> None:
@@ -63,23 +59,3 @@ def _need_both_languages() -> None:
         return setup(cls, cfg, **kwargs)
 
     TranslationTask.setup_task = classmethod(setup_task)
-
-
-def _warn_of_bleu_of_subwords() -> None:
-    """Warn if --eval-bleu would count subwords, as fairseq joins none by itself."""
-    build_model = TranslationTask.build_model
-
-    # fairseq looks for this argument, and then drops options that a model no longer has
-    def build_and_warn(self: TranslationTask, cfg: Any, from_checkpoint: bool = False) -> Any:
-        model = build_model(self, cfg, from_checkpoint)
-        if self.cfg.eval_bleu and not self.cfg.eval_bleu_remove_bpe:
-            words = self.target_dictionary.symbols
-            pieces = any(word.startswith("\u2581") for word in words)
-            if pieces or any(word.endswith("@@") for word in words):
-                logger.warning(
-                    "--eval-bleu computes the BLEU of subwords: add --eval-bleu-remove-bpe %s",
-                    "sentencepiece" if pieces else "subword_nmt",
-                )
-        return model
-
-    TranslationTask.build_model = build_and_warn

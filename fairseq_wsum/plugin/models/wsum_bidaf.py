@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel, register_model
-from fairseq.modules.character_token_embedder import Highway
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
 from ...layer import WsumLSTM
 from ...products import linear
-from ..modules.attention_flow import AttentionFlow, softmax
+from ..modules.attention_flow import AttentionFlow, Highway, softmax
 from ..modules.dropout import Dropout
 from .dictionaries import remember_words
 from .fields import option, probability, size

@@ -55,16 +55,6 @@ class WsumLSTMModel(FairseqEncoderDecoderModel):
             decoder_embed.weight.requires_grad_(False)
         return model
 
-    def prepare_for_inference_(self, cfg: Any) -> None:
-        """fairseq's hook before decoding.
-
-        Raises:
-            ValueError: --print-alignment needs attention, and the model has none.
-        """
-        super().prepare_for_inference_(cfg)
-        if cfg.generation.print_alignment is not None and self.decoder.attention is None:
-            raise ValueError("--print-alignment needs attention, which this model lacks")
-
 
 @register_model_architecture("wsum_lstm", "wsum_lstm_multi30k")
 def wsum_lstm_multi30k(args: Any) -> None:

@@ -9,7 +9,19 @@ import math
 
 import torch
 import torch.nn.functional as F
+from fairseq.modules.character_token_embedder import Highway as FairseqHighway
 from torch import Tensor, nn
+
+
+class Highway(FairseqHighway):
+    """fairseq's highway layers, with initial values as in AllenNLP's BiDAF: those of `nn.Linear`.
+
+    Only the gates' bias is another: it lets the input pass.
+    """
+
+    def reset_parameters(self) -> None:
+        for layer in self.layers:
+            nn.init.ones_(layer.bias[self.input_dim :])
 
 
 class AttentionFlow(nn.Module):
