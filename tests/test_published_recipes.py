@@ -30,7 +30,7 @@ GBW = "--optimizer adagrad --lr 0.2 --lr-scheduler fixed --clip-norm 1 --tokens-
 TINY = (
     "--lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 2000 --max-update 8000 --patience 10"
 )
-TINY += " --max-tokens 2048 --update-freq 4 --keep-last-epochs 10 --label-smoothing 0.1"
+TINY += " --max-tokens 4096 --update-freq 2 --keep-last-epochs 10 --label-smoothing 0.1"
 GBW += " --batch-size 128 --arch wsum_lstm_lm_gbw --sentence-avg"
 # Parser: Dozat and Manning (2017). SQuAD: AllenNLP's BiDAF.
 DOZAT = "--optimizer adam --adam-betas (0.9, 0.9) --clip-norm 5 --lr-scheduler polynomial_decay"
