@@ -179,3 +179,12 @@ def test_a_layer_without_its_biases_can_be_reset(cell) -> None:
     layer.bias_ih_l0 = layer.bias_hh_l0 = None
     layer.reset_parameters()
     assert layer(X)[0].isfinite().all()
+
+
+def test_a_reset_draws_the_parameters_of_parametrizations_and_not_those_of_a_dropout() -> None:
+    drop = torch.nn.PReLU()  # a module with a parameter in place of a dropout
+    layer = torch.nn.utils.parametrizations.weight_norm(make(dropout=drop), "weight_ih_l0")
+    before = {name: parameter.clone() for name, parameter in layer.named_parameters()}
+    layer.reset_parameters()
+    for name, parameter in layer.named_parameters():
+        assert torch.equal(parameter, before[name]) == name.startswith("dropout.")

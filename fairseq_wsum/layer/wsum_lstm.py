@@ -137,8 +137,9 @@ class WsumLSTM(nn.Module):
         Then the cell sets those for which it needs other values (`Cell.initialise`).
         """
         bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters(recurse=False):
-            nn.init.uniform_(parameter, -bound, bound)
+        for name, parameter in self.named_parameters():  # also those of parametrizations
+            if not name.startswith("dropout."):  # a module of the caller's
+                nn.init.uniform_(parameter, -bound, bound)
         self.initialise_cell()
 
     @torch.no_grad()
