@@ -207,10 +207,18 @@ def test_the_task_rejects_other_streams_within_an_epoch(changed, named) -> None:
         iterator_of_the_task(**changed).load_state_dict(saved)
 
 
-def test_a_batch_without_time_steps_is_named() -> None:
-    config = WsumLanguageModelingConfig(data="none", tokens_per_sample=0)
-    with pytest.raises(ValueError, match="--tokens-per-sample 0: give at least 1"):
-        WsumLanguageModelingTask.setup_task(config)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(tokens_per_sample=0), "--tokens-per-sample 0: give at least 1"),
+        (dict(add_bos_token=True), "--add-bos-token does not go with a stream"),
+        (dict(output_dictionary_size=9), "--output-dictionary-size does not go with a stream"),
+        (dict(shorten_method="random_crop"), "--shorten-method does not go with a stream"),
+    ],
+)
+def test_options_without_a_meaning_in_a_stream_are_named(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        WsumLanguageModelingTask.setup_task(WsumLanguageModelingConfig(data="none", **options))
 
 
 @pytest.mark.parametrize(

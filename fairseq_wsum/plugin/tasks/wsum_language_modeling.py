@@ -16,12 +16,22 @@ from omegaconf import II
 from ..data.stream_iterator import StreamIterator
 from ..data.stream_states import StreamStates
 from ..data.token_stream import Sample, TokenStream, scoring_batches, training_batches
-from ..models.fields import check_limits, option
+from ..models.fields import check_limits, flag, option
 from ..modules.states import CarriedState
 
 # fairseq's dataclass machinery needs annotations that are types and supports `Optional` only, so
 # this file uses neither `int | None` nor `from __future__ import annotations`.
 # ruff: noqa: UP045
+
+
+# the options of fairseq's `language_modeling` that a stream cannot have, and their defaults
+_OF_SENTENCES = {
+    "add_bos_token": False,
+    "output_dictionary_size": -1,
+    "pad_to_fixed_bsz": False,
+    "pad_to_fixed_length": False,
+    "shorten_method": "none",
+}
 
 
 @dataclass
@@ -72,6 +82,13 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             ValueError: an option is invalid; the message names it.
         """
         check_limits(WsumLanguageModelingConfig, args)
+        if _is_stream(args):
+            for name, default in _OF_SENTENCES.items():
+                if str(getattr(args, name, default)) != str(default):
+                    raise ValueError(
+                        f"{flag(name)} does not go with a stream of tokens: leave it "
+                        "out, or give --sample-break-mode eos"
+                    )
         return super().setup_task(args, **kwargs)
 
     def build_model(self, args: Any, from_checkpoint: bool = False) -> Any:
