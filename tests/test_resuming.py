@@ -49,6 +49,16 @@ def test_another_number_of_processes_continues_at_the_same_batch(prepared, tmp_p
     assert position == 5 + 3  # updates 3, 4 and 5 of two processes
 
 
+def test_a_training_that_validates_with_bleu_resumes(prepared, tmp_path) -> None:
+    score = ["--eval-bleu", "--eval-bleu-args", '{"max_len_b": 9}']
+    score += ["--eval-bleu-remove-bpe", "sentencepiece"]
+    score += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
+    for epochs in (1, 2):
+        log = train(prepared, tmp_path, *TRAINING, *score, "--max-epoch", epochs)
+    assert "| bleu " in log
+    assert "Loaded checkpoint" in log  # fairseq saves the BLEU as a numpy scalar
+
+
 def test_an_average_begins_with_the_weights_of_a_checkpoint_without_one(prepared, tmp_path) -> None:
     train(prepared, tmp_path, *TRAINING, "--max-update", 2)
     before = read(tmp_path / "checkpoint_last.pt")["model"]

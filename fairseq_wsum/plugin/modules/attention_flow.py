@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 
 class Highway(FairseqHighway):
-    """fairseq's highway layers, with initial values as in AllenNLP's BiDAF: those of `nn.Linear`.
+    """fairseq's highway layers, with initial values as in AllenNLP's BiDAF.
 
-    Only the gates' bias is another: it lets the input pass.
+    They are those of `nn.Linear`, but the bias of the gates is 1, which lets the input pass.
     """
 
     def reset_parameters(self) -> None:
