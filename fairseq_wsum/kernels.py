@@ -44,16 +44,6 @@ def instruction_set() -> str:
     return str(_library().wsum_instruction_set().decode())
 
 
-def use_instruction_set(name: str) -> None:
-    """Use the kernels for another instruction set, for tests.
-
-    Raises:
-        ValueError: this processor or this build does not support it.
-    """
-    if _library().wsum_use_instruction_set(name.encode()) != 0:
-        raise ValueError(f"this processor or this build has no instruction set {name!r}")
-
-
 def fields(sizes: str, flags: str, arrays: Iterable[str]) -> list[tuple[str, Any]]:
     """The fields of a struct of csrc/kernels.h: sizes, then flags, then pointers to arrays."""
     return [

@@ -60,3 +60,12 @@ def make_transformer(**options) -> WsumTransformerLanguageModel:
 
 def make_tokens(streams: int = 3, steps: int = 11) -> Tensor:
     return torch.randint(4, len(SOURCE), (streams, steps))
+
+
+def make_sample() -> dict[str, object]:
+    """With padding at the end of a stream."""
+    tokens, pad = make_tokens(), SOURCE.pad()
+    tokens[1, 7:] = pad
+    target = tokens[:, 1:].contiguous()
+    net_input = {"src_tokens": tokens[:, :-1].contiguous()}
+    return {"net_input": net_input, "target": target, "ntokens": int((target != pad).sum())}

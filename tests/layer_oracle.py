@@ -21,6 +21,8 @@ ALL_CELLS = [(name, False) for name in CELLS] + [
 CELL_IDS = [name + ("-coupled" if coupled else "") for name, coupled in ALL_CELLS]
 every_cell = pytest.mark.parametrize(("cell", "coupled"), ALL_CELLS, ids=CELL_IDS)
 every_name = pytest.mark.parametrize("cell", CELLS)
+assert_same = torch.testing.assert_close
+MODULES = {"lstm": torch.nn.LSTM, "no-gates": torch.nn.RNN, "gru": torch.nn.GRU}
 
 PROJECTIONS = {"plain": 0, "projected": 2}
 every_cell_and_projection = pytest.mark.parametrize(
@@ -32,11 +34,6 @@ every_cell_and_projection = pytest.mark.parametrize(
         if not size or (CELLS[cell].can_project and not coupled)
     ],
 )
-
-
-def projection(cell: str) -> int:
-    """A size to which this cell can project: 0, no projection, if it cannot."""
-    return 2 if CELLS[cell].can_project else 0
 
 
 def inner(
@@ -160,10 +157,6 @@ def make_state(layer: WsumLSTM, batch: int) -> tuple[Tensor, Tensor]:
         torch.randn(slots, batch, layer.output_size, dtype=dtype),
         torch.randn(slots, batch, layer.hidden_size, dtype=dtype),
     )
-
-
-def assert_same(actual, expected, **tolerance) -> None:
-    torch.testing.assert_close(actual, expected, **tolerance)
 
 
 def padded_batch(lengths: list[int], side: str) -> tuple[Tensor, Tensor, list[Tensor]]:

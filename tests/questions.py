@@ -19,10 +19,10 @@ def article(*paragraphs: tuple[str, list[tuple[str, str, list[str]]]]) -> dict:
     return {"title": "x", "paragraphs": texts}
 
 
-def write_questions(folder: Path, train: int = 8, test: int = 2) -> Path:
+def write_questions(folder: Path, train: int = 8) -> Path:
     """train.json and dev.json with articles of one paragraph and four questions each."""
     folder.mkdir(exist_ok=True)
-    for name, number in (("train", train), ("dev", test)):
+    for name, number in (("train", train), ("dev", 2)):
         rng = random.Random(name)
         articles = []
         for k in range(number):

@@ -12,9 +12,9 @@ TREES = [
 ]
 
 
-def write_trees(folder: Path, train: int = 6, others: int = 2) -> Path:
+def write_trees(folder: Path) -> Path:
     """train.txt, dev.txt and test.txt with the trees several times."""
     folder.mkdir(exist_ok=True)
-    for name, number in (("train", train), ("dev", others), ("test", others)):
+    for name, number in (("train", 6), ("dev", 2), ("test", 2)):
         (folder / f"{name}.txt").write_text("\n".join(TREES * number) + "\n")
     return folder

@@ -1,6 +1,5 @@
 """Studies whose run folders are made by hand, for the tests of the report."""
 
-import csv
 import json
 import random
 
@@ -12,6 +11,7 @@ from fairseq_wsum.experiments.studies.report import write_report
 from fairseq_wsum.experiments.studies.results import read_results
 from fairseq_wsum.experiments.studies.significance import compare
 from fairseq_wsum.experiments.studies.table import Table
+from fairseq_wsum.experiments.text_files import write_lines
 
 pytest.importorskip("scipy")
 metrics = pytest.importorskip("sacrebleu.metrics")
@@ -89,11 +89,11 @@ class Folder:
         record = {"lenpen": 1.0, "hypotheses": "hypotheses.lenpen1.0.de", "beam": 5}
         record["figures"] = figures
         (scores / "scores.json").write_text(json.dumps(record))
-        write(scores / "hypotheses.lenpen1.0.de", lines)
-        write(scores / "hypotheses.lenpen1.0.detok.de", ["another form"] * len(lines))
-        write(scores / "hypotheses.lenpen1.4.de", ["another penalty"] * len(lines))
+        write_lines(scores / "hypotheses.lenpen1.0.de", lines)
+        write_lines(scores / "hypotheses.lenpen1.0.detok.de", ["another form"] * len(lines))
+        write_lines(scores / "hypotheses.lenpen1.4.de", ["another penalty"] * len(lines))
         (run.out / "data/reference").mkdir(parents=True, exist_ok=True)
-        write(run.out / "data/reference/test.lc.norm.tok.de", reference)
+        write_lines(run.out / "data/reference/test.lc.norm.tok.de", reference)
         return run
 
     def table(self) -> Table:
@@ -107,14 +107,6 @@ class Folder:
         plan = self.plan
         write_report(plan, read_results(plan))
         return (self.folder / "report.md").read_text()
-
-    def csv(self, name: str) -> list[dict[str, str]]:
-        with (self.folder / name).open(newline="") as file:
-            return list(csv.DictReader(file))
-
-
-def write(path, lines: list[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines))
 
 
 def training(*epochs: float, speeds: tuple[str, ...] = ()) -> str:

@@ -115,7 +115,7 @@ def test_memory_is_the_peak() -> None:
 # decoding_steps.py
 
 
-def test_the_state_grows_with_attention_alone(tmp_path) -> None:
+def test_the_state_grows_with_attention_alone() -> None:
     for batch in (Batch(2, 3), Batch(1, 1)):
         models = {s.name: build(s, vocabulary=9) for s in transformers(["no-srnn-hidden"])}
         found = decoding_steps.measure(models, batch, 9, positions=5, window=2, rounds=2)

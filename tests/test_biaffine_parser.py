@@ -76,12 +76,12 @@ def test_relation_scores_are_those_of_the_equation() -> None:
 
 @torch.no_grad()
 def test_features_of_bytes_are_those_of_the_equation() -> None:
-    layer = ByteFeatures(embed_dim=3, features=2, width=3).double()
+    layer = ByteFeatures(embed_dim=3, features=2).double()
     (found,) = layer(collate_bytes([["abé", "x", ""]]))
     for word, features in zip(["abé", "x", ""], found, strict=True):
-        e = layer.embed_bytes(torch.tensor([0, *(b + 1 for b in word.encode()), 0]))
+        e = layer.embed_bytes(torch.tensor([0, 0, *(b + 1 for b in word.encode()), 0, 0]))
         for w, bias, feature in zip(*layer.filters.parameters(), features, strict=True):
-            sums = [(e[t : t + 3].t() * w).sum() + bias for t in range(len(e) - 2)]
+            sums = [(e[t : t + 5].t() * w).sum() + bias for t in range(len(e) - 4)]
             assert feature == pytest.approx(max([0.0, *map(float, sums)]))
 
 

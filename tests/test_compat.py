@@ -89,7 +89,6 @@ MODELS = {
     "wsum_transformer": lambda: transformer_models.make_model(**PRE_NORM),
     "adaptive": lambda: language_models.make_lstm(**ADAPTIVE),
 }
-every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
 
 def average_of(model, decay, **options):
@@ -111,7 +110,7 @@ def test_a_resumed_average_is_updated_when_an_uninterrupted_one_is() -> None:
         assert torch.equal(one, other)
 
 
-@every_model
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_an_average_without_a_past_computes_what_the_model_computes(make) -> None:
     model = make().eval()
     average = average_of(make(), decay=0.0)

@@ -108,9 +108,9 @@ def test_without_smoothing_it_equals_fairseqs_cross_entropy(average, taken) -> N
     assert len(taken) == 1
 
 
-def make_language_model(kind: type, dropout: float = 0.0) -> torch.nn.Module:
+def make_language_model(kind: type) -> torch.nn.Module:
     """One of fairseq's own or of ours."""
-    args = Namespace(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=1, dropout=dropout)
+    args = Namespace(decoder_embed_dim=6, decoder_hidden_size=5, decoder_layers=1, dropout=0.0)
     args.add_bos_token, args.tokens_per_sample, args.criterion = False, 11, "cross_entropy"
     if kind is LSTMLanguageModel:
         base_architecture(args)

@@ -22,8 +22,8 @@ BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 LANGUAGES = {"sh", "python", "text", "yaml", "json", "bibtex", "{eval-rst}", "{toctree}"}
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
-OTHERS = {"awk", "echo", "export", "mkdir", "pgrep", "pip", "pkill", "python", "python3", "source"}
-OTHERS |= {"mv", "sphinx-build"}
+OTHERS = {"awk", "echo", "export", "mkdir", "pgrep", "pip", "pkill", "python", "source"}
+OTHERS |= {"sphinx-build"}
 PLACEHOLDERS = {"N": "1", "NAME": "lstm"}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

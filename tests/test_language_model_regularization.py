@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 pytest.importorskip("fairseq")
-from language_models import TASK, make_lstm, make_tokens
+from language_models import TASK, make_lstm, make_sample, make_tokens
 
 from fairseq_wsum.plugin.criterions.wsum_cross_entropy import WsumCrossEntropyCriterion
 from fairseq_wsum.plugin.models.wsum_lstm_lm import WsumLSTMLanguageModel
@@ -111,14 +111,6 @@ def test_the_penalty_equals_its_equation_before_and_after_dropout() -> None:
     ((y, dropped),) = outputs
     expected = penalty_by_hand(y, dropped, [5, 2, 1])
     torch.testing.assert_close(extra["penalty"], expected)
-
-
-def make_sample() -> dict[str, object]:
-    tokens = make_tokens()
-    tokens[1, 7:] = PAD
-    target = tokens[:, 1:].contiguous()
-    net_input = {"src_tokens": tokens[:, :-1].contiguous()}
-    return {"net_input": net_input, "target": target, "ntokens": int((target != PAD).sum())}
 
 
 @pytest.mark.parametrize("average", [True, False], ids=["sentences", "tokens"])

@@ -59,11 +59,10 @@ def data(texts: Path) -> Path:
     return binary
 
 
-def train(data: object, save_dir: Path, *options: object, check: bool = True) -> list[dict]:
+def train(data: object, save_dir: Path, *options: object, model: list = MODEL) -> list[dict]:
     """Train; the statistics of each update and validation, in order."""
     plugin = ("--user-dir", USER_DIR, "--save-dir", save_dir)
-    output = run("fairseq-train", data, *plugin, *TASK, *MODEL, *TRAINING, *options, check=check)
-    return statistics_in(output)
+    return statistics_in(run("fairseq-train", data, *plugin, *TASK, *model, *TRAINING, *options))
 
 
 def statistics_in(output: str) -> list[dict]:
@@ -98,8 +97,7 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def transformer(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_dir = tmp_path_factory.mktemp("transformer")
-    command = ["fairseq-train", data, "--user-dir", USER_DIR, *TASK, *TRANSFORMER, *TRAINING]
-    run(*command, "--save-dir", save_dir, "--max-epoch", 1)
+    train(data, save_dir, "--max-epoch", 1, model=TRANSFORMER)
     return save_dir
 
 
@@ -196,11 +194,9 @@ def test_every_cell_trains_resumes_and_scores(cell, data, texts, tmp_path) -> No
 def test_a_transformer_carries_its_state_resumes_and_scores(data, tmp_path) -> None:
     """Its perplexity does not depend on the parts in which it reads a text."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    command = ["fairseq-train", data, "--user-dir", USER_DIR]
-    command += [*TASK, *TRANSFORMER, *TRAINING, "--bf16"]
-    run(*command, "--lr", 0.1, "--save-dir", whole, "--max-epoch", 1)
-    run(*command, "--lr", 0.1, "--save-dir", parts, "--max-update", 5)
-    run(*command, "--lr", 0.1, "--save-dir", parts, "--max-epoch", 1)
+    train(data, whole, "--bf16", "--lr", 0.1, "--max-epoch", 1, model=TRANSFORMER)
+    train(data, parts, "--bf16", "--lr", 0.1, "--max-update", 5, model=TRANSFORMER)
+    train(data, parts, "--bf16", "--lr", 0.1, "--max-epoch", 1, model=TRANSFORMER)
     assert_same_weights(whole, parts)
     outputs = [evaluate(data, whole, "--tokens-per-sample-valid", size) for size in (7, 1000)]
     found = [re.findall(r"Perplexity: ([\d.]+)", output)[0] for output in outputs]

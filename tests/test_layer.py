@@ -3,6 +3,7 @@
 import pytest
 import torch
 from layer_oracle import (
+    MODULES,
     assert_same,
     every_cell_and_projection,
     every_name,
@@ -14,8 +15,6 @@ from layer_oracle import (
 from torch import Tensor, nn
 
 from fairseq_wsum import WsumLSTM
-
-MODULES = {"lstm": nn.LSTM, "no-gates": nn.RNN, "gru": nn.GRU}
 
 
 def assert_equations(layer: WsumLSTM, T: int, B: int) -> None:

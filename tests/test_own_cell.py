@@ -253,8 +253,6 @@ def test_the_example_is_short_and_its_layer_equals_the_min_gru(example) -> None:
         assert_same(y[t], h)
     for clone in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert_same(clone(x)[0], layer(x)[0])
-    with pytest.raises(ValueError, match="'own-mingru' has no forget gate of its own"):
-        get_cell("own-mingru", coupled_gates=True)
 
 
 def test_the_example_trains_resumes_and_translates(example, prepared, tmp_path) -> None:

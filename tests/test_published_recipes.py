@@ -63,6 +63,7 @@ MODELS = {
     | dict(encoder_embed_dim=384, encoder_hidden_size=384, decoder_hidden_size=384)
     | dict(decoder_out_embed_dim=384, encoder_dropout_out=0.45, decoder_dropout_in=0.45),
     "transformer": dict(dropout=0.3, attention_dropout=0, activation_dropout=0),
+    "transformer --dropout 0.1": dict(dropout=0.1),
     "transformer --fairseq-transformer": dict(dropout=0.3, attention_dropout=0),
     "transformer_tiny": dict(dropout=0.3),
     "transformer_tiny --fairseq-transformer": dict(dropout=0.3),

@@ -16,6 +16,7 @@ from fairseq.data.iterators import EpochBatchIterator, GroupedEpochBatchIterator
 from fairseq.optim.fp16_optimizer import FP16Optimizer
 from omegaconf import OmegaConf
 from shell import SCRIPTS
+from torch.utils.data import Subset
 from translation_corpus import TINY
 
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
@@ -72,17 +73,6 @@ def test_an_average_begins_with_the_weights_of_a_checkpoint_without_one(prepared
 # The iterator itself
 
 
-class Numbers(torch.utils.data.Dataset):
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-    def __len__(self) -> int:
-        return self.size
-
-
 def batches_of(size: int) -> list[list[int]]:
     return [list(part) for part in np.array_split(np.arange(size), size // 3)]
 
@@ -92,7 +82,7 @@ def iterators(
 ) -> list[EpochBatchIterator]:
     return [
         EpochBatchIterator(
-            Numbers(size),
+            Subset(range(size), range(size)),
             collate_fn=list,
             batch_sampler=batches_of(size),
             seed=seed,
@@ -221,7 +211,7 @@ def test_weights_of_another_form_leave_the_fp32_copies_unchanged() -> None:
 
 def test_an_iterator_of_several_data_sets_is_left_to_fairseq() -> None:
     batches = [batches_of(9), batches_of(6)]  # of two data sets
-    grouped = GroupedEpochBatchIterator(Numbers(9), list, batches)
+    grouped = GroupedEpochBatchIterator(Subset(range(9), range(9)), list, batches)
     next(grouped.next_epoch_itr(shuffle=True))
     state = grouped.state_dict()
     assert state["iterations_in_epoch"] == 1 and "batches" not in state
@@ -234,7 +224,7 @@ def test_data_workers_end_with_their_epoch_and_not_with_their_iterator(monkeypat
     # the seconds after which torch kills workers that do not end by themselves
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 600)
     options = dict(num_workers=1, buffer_size=2)
-    iterator = EpochBatchIterator(Numbers(9), list, batches_of(9), **options)
+    iterator = EpochBatchIterator(Subset(range(9), range(9)), list, batches_of(9), **options)
     for _ in range(2):
         assert len([*iterator.next_epoch_itr()]) == len(batches_of(9))
         end = time.monotonic() + 60

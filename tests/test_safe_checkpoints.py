@@ -1,7 +1,6 @@
 """No program that reads an untrusted checkpoint runs code from it."""
 
 import ast
-import importlib.util
 import sys
 from argparse import Namespace
 from itertools import product
@@ -20,10 +19,6 @@ from translation_corpus import TINY
 import fairseq_wsum.plugin  # noqa: F401  # applies the shims
 from fairseq_wsum.checkpoint_files import allowed, damage, read
 from fairseq_wsum.plugin.compat.literals import literal
-
-needs_sacremoses = pytest.mark.skipif(
-    importlib.util.find_spec("sacremoses") is None, reason="sacremoses is not installed"
-)
 
 
 class Runs:
@@ -132,12 +127,12 @@ def scripts(data: Path, checkpoint: Path, folder: Path) -> dict[str, list]:
     }
 
 
-@needs_sacremoses
 @pytest.mark.parametrize("place", CODE)
 @pytest.mark.parametrize("script", scripts(Path(), Path(), Path()))
 def test_no_script_runs_code_from_a_checkpoint(
     script, place, prepared, translator, trap, tmp_path
 ) -> None:
+    pytest.importorskip("sacremoses")
     checkpoint = make(translator, place, trap, tmp_path)
     command, *options = scripts(prepared, checkpoint, tmp_path)[script]
     command = ROOT / command if command.startswith("scripts/") else command
@@ -150,7 +145,7 @@ def test_looking_for_the_newest_runs_no_code_from_a_checkpoint(
 ) -> None:
     make(translator, "pickle", trap, tmp_path)
     message = fails("train.sh", prepared, "--save-dir", tmp_path, *TINY.split(), "--gpus", 0)
-    assert "no intact checkpoint to continue from" in message
+    assert "no intact checkpoint to continue from" in message and "give a new --save-dir" in message
     assert not trap.exists()
 
 

@@ -202,9 +202,6 @@ def test_prepare_train_resume_in_two_processes_average_and_score(prepared, tmp_p
     record = json.loads((out / "scores.json").read_text())
     assert record["sentences"] == 9 and record["generate_options"] == "--max-len-b 10"
     assert record["averaged"] == ["checkpoint1.pt", "checkpoint2.pt"]
-    assert [tried["lenpen"] for tried in record["tried"]] == [0.5, 1.0]
-    bleu = [tried["figures"][0]["score"] for tried in record["tried"]]
-    assert record["figures"][0]["score"] == max(bleu)
     assert all(figure["signature"] for figure in record["figures"])
     for penalty in ("0.5", "1"):
         assert len(lines(out / f"hypotheses.lenpen{penalty}.de")) == 9

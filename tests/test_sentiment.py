@@ -94,9 +94,7 @@ def read(folder: Path, split: str) -> list[str]:
 def test_trees_are_prepared_for_fairseq(tmp_path) -> None:
     raw, out = write_trees(tmp_path / "raw"), tmp_path / "out"
     (raw / "dev.txt").write_bytes("\r\n".join(TREES).encode())
-    command = ["sentiment", "--data", str(raw), "--out", str(out), "--labels", "2"]
-    prepare.main(command)
-    prepare.main(command)  # it is done
+    prepare.main(["sentiment", "--data", str(raw), "--out", str(out), "--labels", "2"])
     trees = [parse(tree) for tree in TREES]
     assert read(out, "valid") == texts(examples(trees, 2))
     train = read(out, "train")

@@ -1,6 +1,7 @@
 """The report of a study: its page, its tables and the files of its runs."""
 # ruff: noqa: RUF001  (the dash of an empty cell)
 
+import csv
 import json
 import math
 import shutil
@@ -118,7 +119,7 @@ def test_figures_of_a_recipe_are_read_with_the_way_they_were_scored(tmp_path) ->
 def test_csv_files_have_full_precision(lm) -> None:
     lm.language_model("gru", 1, test=90)
     lm.report()
-    lstm, gru, failed = lm.csv("ptb.csv")
+    lstm, gru, failed = csv.DictReader((lm.folder / "ptb.csv").open(newline=""))
     assert float(lstm["test_stdev"]) == statistics.stdev([100, 104])
     assert lstm["seeds"] == "1 2" and lstm["published"] == "114.5" and lstm["difference"] == ""
     assert float(gru["difference"]) == -7.5 and gru["test"] == "t-test"

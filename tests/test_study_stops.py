@@ -17,7 +17,7 @@ from study_recipe import RECIPE, STUDIES, epochs, plan_of, run_study, start, wai
 from fairseq_wsum.experiments import program
 from fairseq_wsum.experiments.program import UserError
 from fairseq_wsum.experiments.studies import study
-from fairseq_wsum.experiments.studies.plan import Plan, read_plan
+from fairseq_wsum.experiments.studies.plan import read_plan
 from fairseq_wsum.experiments.studies.record import standing, state
 
 HANG_UP = signal.SIGHUP  # the terminal is closed, which tells the workers, too
@@ -148,11 +148,6 @@ def test_a_study_that_stops_waits_for_all_of_its_recipes(
     assert ended == [0, 1]
 
 
-def epochs_in(plan: Plan) -> int:
-    """The number of epochs that all runs together have validated."""
-    return sum(standing(run).epoch for run in plan.runs)
-
-
 @pytest.mark.slow
 def test_the_small_study_that_is_killed_ends_like_one_that_ran_through(tmp_path) -> None:
     """With real trainings, shortly after 1, 6 and 12 of the 18 epochs."""
@@ -166,19 +161,18 @@ def test_the_small_study_that_is_killed_ends_like_one_that_ran_through(tmp_path)
     tables = []
     for out, kills in (("whole", ()), ("killed", (1, 6, 12))):
         options = ["--jobs", "2", "--out", str(tmp_path / out)]
-        plan = read_plan(file, tmp_path / out)
+        runs = read_plan(file, tmp_path / out).runs
         moments = random.Random(1)
         for count in kills:
             process, _ = start(file, *options)
-            wait_until(lambda: epochs_in(plan) >= count, process, 600)  # noqa: B023
+            wait_until(lambda: sum(standing(run).epoch for run in runs) >= count, process)  # noqa: B023
             time.sleep(moments.uniform(0, 1))  # not always while a checkpoint is written
             assert process.poll() is None, "the study was over before it was killed"
             process.kill()
             process.wait()
         status, said = run_study(file, *options)
         assert status == 0, said
-        process, _ = start(file, "--out", str(tmp_path / out), command="report")
-        assert process.wait(600) == 0
+        assert run_study(file, "--out", str(tmp_path / out), command="report")[0] == 0
         rows = csv.DictReader((tmp_path / out / "report/captions.csv").open())
         tables.append([{k: v for k, v in row.items() if k != "words_per_second"} for row in rows])
     assert tables[0] == tables[1]

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Subset
 
 pytest.importorskip("fairseq")
-from fairseq.data import Dictionary
+from fairseq.data import Dictionary, ListDataset
 from fairseq.data.iterators import EpochBatchIterator
 
 from fairseq_wsum.plugin.data.stream_iterator import StreamIterator
@@ -23,21 +23,11 @@ PAD, EOS, UNK = 1, 2, 3
 SYMBOLS = dict(eos=EOS, pad=PAD, unk=UNK)
 
 
-class Sentences(list):
-    """Like fairseq's data sets: 1-D tensors and their sizes."""
-
-    @property
-    def sizes(self) -> np.ndarray:
-        return np.array([len(sentence) for sentence in self], dtype=np.int32)
-
-
 def make_stream(*lengths: int) -> tuple[TokenStream, torch.Tensor]:
     """Sentences of these lengths, of tokens that are all different, and all tokens in order."""
-    sentences, k = Sentences(), 10
-    for length in lengths:
-        sentences.append(torch.arange(k, k + length, dtype=torch.int32))
-        k += length
-    return TokenStream(sentences, **SYMBOLS), torch.arange(10, k)
+    tokens = torch.arange(10, 10 + sum(lengths))
+    sentences = ListDataset(tokens.int().split(lengths), np.array(lengths))
+    return TokenStream(sentences, **SYMBOLS), tokens
 
 
 LENGTHS = (3, 1, 7, 2, 2, 11, 1, 1, 5, 4)  # 37 tokens
@@ -55,7 +45,7 @@ def test_any_part_of_the_stream_can_be_read() -> None:
 
 def test_a_padding_symbol_in_the_text_becomes_unknown() -> None:
     """Otherwise the loss would ignore it."""
-    sentences = Sentences([torch.tensor([7, PAD, EOS]), torch.tensor([PAD, 8, EOS])])
+    sentences = ListDataset(torch.tensor([[7, PAD, EOS], [PAD, 8, EOS]]), np.array([3, 3]))
     stream = TokenStream(sentences, **SYMBOLS)
     assert stream.read(-1, 6).tolist() == [EOS, 7, UNK, EOS, UNK, 8, EOS]
     assert sentences[0].tolist() == [7, PAD, EOS]  # the data stay as they are
@@ -235,13 +225,10 @@ def test_a_number_of_streams_that_cannot_be_is_named(streams, message) -> None:
 MODEL = torch.nn.Linear(1, 1)
 
 
-def sample_of(group: int, step: int, rows: int = 2) -> dict:
-    return {"group": group, "step": step, "target": torch.zeros(rows, 3), "net_input": {}}
-
-
 def run(states: StreamStates, group: int, step: int, rows: int = 2) -> float | None:
     """A model whose state counts the steps and that records its initial states."""
-    with states.carried(sample_of(group, step, rows)) as sample:
+    sample = {"group": group, "step": step, "target": torch.zeros(rows, 3), "net_input": {}}
+    with states.carried(sample) as sample:
         carried = sample["net_input"]["carried_state"]
         start = carried.take(MODEL)
         value = 0.0 if start is None else float(start[0].flatten()[0])

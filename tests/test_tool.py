@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
+import shell
 from commands import run
-from shell import environment
 
 from fairseq_wsum import CELLS, __version__, cli, kernels, machine
 from fairseq_wsum.recurrence import triton
@@ -47,14 +47,17 @@ def test_a_triton_that_cannot_be_imported_is_a_reason(monkeypatch) -> None:
         ("study {out}/study.yaml", "submitit", "import of submitit halted"),
         ("report {out}/study.yaml", "yaml", "import of yaml halted"),
         ("report {out}/study.yaml", "scipy", "No module named 'scipy"),
+        ("score", "sacremoses", "import of sacremoses halted"),
+        ("recipe opennmt --dry-run", "sacremoses", "import of sacremoses halted"),
     ],
-    ids=["options", "weights", "study", "report", "report without scipy"],
+    ids=["options", "weights", "study", "report", "report without scipy", "score", "recipe"],
 )
 def test_a_command_names_the_package_that_it_lacks(arguments, missing, message, tmp_path) -> None:
     words = arguments.format(out=tmp_path).split()
     code = f"import sys; from fairseq_wsum import cli; sys.modules[{missing!r}] = None; "
     printed = run("python", "-c", f"{code}cli.main({words})", check=False)
     assert printed.startswith(f"error: {message}") and missing in printed
+    assert "run scripts/setup.sh in a clone" in printed
     assert printed.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
@@ -64,14 +67,9 @@ def test_the_version_has_the_commit_of_a_checkout_of_this_package_only(
 ) -> None:
     author = {"GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@b", "GIT_CONFIG_GLOBAL": os.devnull}
     committer = {"GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@b"}
-    env = {**environment(), **author, **committer}
 
     def git(*command: str) -> str:
-        done = subprocess.run(
-            ["git", *command], cwd=tmp_path, env=env, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return shell.run("git", "-C", tmp_path, *command, **author, **committer).strip()
 
     file = tmp_path / "fairseq_wsum" / "machine.py"
     file.parent.mkdir()

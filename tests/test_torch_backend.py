@@ -5,14 +5,12 @@ import warnings
 
 import pytest
 import torch
-from layer_oracle import assert_same, error_of, make, make_state, outputs_and_gradients
+from layer_oracle import MODULES, assert_same, error_of, make, make_state, outputs_and_gradients
 from torch import Tensor, nn
 
 from fairseq_wsum import CELLS, WsumLSTM, kernels, recurrence
 from fairseq_wsum.cells import LSTM
 from fairseq_wsum.recurrence import torch_kernels, triton
-
-MODULES = {"lstm": nn.LSTM, "no-gates": nn.RNN, "gru": nn.GRU}
 
 CPU = torch.device("cpu")
 KINDS = {

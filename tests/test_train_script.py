@@ -9,7 +9,17 @@ import subprocess
 import pytest
 import torch
 from commands import needs_fairseq
-from shell import FOREIGN, PYTHON, SCRIPTS, environment, fails, refuses, succeeds, write_programs
+from shell import (
+    FOREIGN,
+    PYTHON,
+    SCRIPTS,
+    completed,
+    environment,
+    fails,
+    refuses,
+    succeeds,
+    write_programs,
+)
 
 from fairseq_wsum.experiments import train
 from fairseq_wsum.experiments.locks import hold
@@ -241,12 +251,7 @@ def test_processes_for_gpus_can_be_interrupted_in_the_background(tmp_path):
     write_programs(tmp_path, {"fairseq-train": show, "python": PYTHON})
     options = ["--save-dir", tmp_path / "run", "--arch", "wsum_lstm"]
     words = shlex.join(map(str, [SCRIPTS / "train.sh", tmp_path, *options]))
-    job = subprocess.run(
-        ["bash", "-c", f"{words} & wait"],
-        env=environment(VENV=str(tmp_path)),
-        capture_output=True,
-        text=True,
-    )
+    job = completed("bash", "-c", f"{words} & wait", VENV=str(tmp_path))
     assert "default_int_handler" in job.stdout, job.stderr
 
 

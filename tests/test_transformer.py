@@ -10,8 +10,9 @@ pytest.importorskip("fairseq")
 from fairseq.models.transformer import TransformerModel
 from fairseq.models.transformer.transformer_legacy import base_architecture
 from fairseq.modules import FairseqDropout
-from transformer_models import SMALL, make_model, recurrent_layers
-from translation import PAD, every_name, make_batch, make_dictionary, make_task, step_by_step
+from layer_oracle import every_name
+from transformer_models import SMALL, assert_same_scores, make_model, recurrent_layers
+from translation import PAD, make_batch, make_dictionary, make_task, step_by_step
 
 from fairseq_wsum.plugin.models.wsum_transformer import WsumTransformerModel
 
@@ -68,22 +69,13 @@ FAIRSEQS_OPTIONS = {
 
 @pytest.mark.parametrize("options", FAIRSEQS_OPTIONS.values(), ids=FAIRSEQS_OPTIONS)
 def test_with_attention_in_all_layers_it_is_fairseqs_transformer(options) -> None:
-    """In training, too: both draw the same random numbers."""
     args = Namespace(**{**SMALL, **options})
     base_architecture(args)
     tasks = [make_task(make_dictionary(20), make_dictionary(30)) for _ in range(2)]
     theirs = TransformerModel.build_model(args, tasks[0]).double()
     everywhere = dict(encoder_attention_layers="all", decoder_attention_layers="all")
     ours = make_model(tasks[1], **everywhere, token_positional_embeddings=True, **options)
-    ours.load_state_dict(theirs.state_dict())
-    assert ours.max_positions() == theirs.max_positions()
-    batch = make_batch()
-    for training in (False, True):
-        scores = []
-        for model in (ours, theirs):
-            torch.manual_seed(3)
-            scores.append(model.train(training)(*batch)[0])
-        torch.testing.assert_close(*scores)
+    assert_same_scores(ours, theirs, *make_batch())
 
 
 def test_the_map_after_a_layer_starts_like_the_output_of_attention() -> None:

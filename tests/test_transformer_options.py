@@ -138,10 +138,3 @@ def test_a_model_with_merged_embeddings_is_loaded() -> None:
     task = make_task(make_dictionary(20), make_dictionary(10))
     model = make_model(task, merge_src_tgt_embed=True)
     model.load_state_dict(model.state_dict())
-
-
-def test_the_preset_has_the_dropout_that_is_given_or_0_3() -> None:
-    for given, expected in ((dict(), 0.3), (dict(dropout=0.1), 0.1)):
-        args = Namespace(**given)
-        wsum_transformer_multi30k(args)
-        assert args.dropout == expected

@@ -12,9 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from fairseq_wsum import CELLS, WsumLSTM
 from fairseq_wsum.cells import LSTM
-from fairseq_wsum.layer import Pass
 from fairseq_wsum.weights import (
-    from_pass,
     half_lives,
     initial_shares,
     lifetimes,
@@ -26,12 +24,6 @@ from fairseq_wsum.weights import (
 )
 
 WITH_MEMORY = [name for name, cell in CELLS.items() if cell.has_memory]
-
-
-def weighted_sum(one):
-    """sum_j w^t_j * g_j + s_t * c_0 from all weights, T x B x H."""
-    total = torch.einsum("tjbh,jbh->tbh", weights(one), one.contents)
-    return total + initial_shares(one) * one.c_0
 
 
 def written_out(one):
@@ -90,7 +82,8 @@ def test_the_weighted_sum_is_the_memory_cell(cell, side) -> None:
         assert_same(weights(one), written_out(one))
         assert_same(norms(one), written_out(one).norm(dim=-1))
         expected = one.cells if mask is None else one.cells.masked_fill(mask[..., None], 0)
-        assert_same(weighted_sum(one), expected)
+        total = torch.einsum("tjbh,jbh->tbh", weights(one), one.contents)
+        assert_same(total + initial_shares(one) * one.c_0, expected)
         assert_same(rebuild(one), expected)
         assert_same(one.c_n, c)
         assert all(z.shape == one.cells.shape for z in one.preactivations.values())
@@ -132,10 +125,6 @@ def test_a_layer_with_a_projection_is_traced_over_a_packed_sequence() -> None:
 def test_a_cell_without_memory_is_refused() -> None:
     with pytest.raises(ValueError, match="'no-gates' has no memory cell"):
         trace(WsumLSTM(2, 3, cell="no-gates"), torch.randn(4, 1, 2))
-    passes: list[Pass] = []
-    WsumLSTM(2, 3, cell="no-gates")(torch.randn(4, 1, 2), record=passes.append)
-    with pytest.raises(ValueError, match="'no-gates' has no memory cell"):
-        from_pass(passes[0])
 
 
 @pytest.mark.parametrize("reverse", [False, True])

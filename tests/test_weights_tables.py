@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy
 import pytest
 import torch
-from weights_models import make_text
 
 from fairseq_wsum import WsumLSTM
 from fairseq_wsum.cells import CELLS
@@ -238,7 +237,7 @@ def test_the_arrays_of_a_direction_satisfy_the_equations(tmp_path, reverse) -> N
     with torch.no_grad():
         y, _ = layer(x, (h_0, c_0))
         directions = tuple(trace(layer, x, (h_0, c_0)))
-    text = make_text([*TOKENS])
+    text = words(*TOKENS)
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
         add_arrays(file, 0, Sentence((View("encoder", 1, text, directions),), text, text, None))
     place = f"0/encoder/1/{'backward' if reverse else 'forward'}/"

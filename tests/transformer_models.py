@@ -29,3 +29,15 @@ def make_model(task=None, **options) -> WsumTransformerModel:
 
 def recurrent_layers(model) -> list[WsumSelfAttention]:
     return [module for module in model.modules() if isinstance(module, WsumSelfAttention)]
+
+
+def assert_same_scores(ours, theirs, *batch) -> None:
+    """With the same weights, also in training, where both draw the same random numbers."""
+    ours.load_state_dict(theirs.state_dict())
+    assert ours.max_positions() == theirs.max_positions()
+    for training in (False, True):
+        scores = []
+        for model in (ours, theirs):
+            torch.manual_seed(3)
+            scores.append(model.train(training)(*batch)[0])
+        torch.testing.assert_close(*scores)

@@ -10,7 +10,6 @@ from torch import Tensor
 pytest.importorskip("fairseq")
 from fairseq.data import Dictionary
 
-from fairseq_wsum.cells import CELLS
 from fairseq_wsum.plugin.models.wsum_lstm import WsumLSTMModel
 
 SMALL = dict(
@@ -106,4 +105,3 @@ VARIANTS = {
 }
 every_feeding = pytest.mark.parametrize("feeding", ["True", "False"], ids=["feeding", "parallel"])
 every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
-every_name = pytest.mark.parametrize("cell", CELLS)

@@ -24,10 +24,10 @@ def random_tree(words: int, rng: random.Random) -> list[int]:
     return [heads[word] for word in range(1, words + 1)]
 
 
-def write_treebank(folder: Path, train: int = 24, others: int = 6) -> Path:
+def write_treebank(folder: Path) -> Path:
     """train.conllu, dev.conllu and test.conllu with random sentences of 1 to 9 words."""
     folder.mkdir(exist_ok=True)
-    for name, sentences in (("train", train), ("dev", others), ("test", others)):
+    for name, sentences in (("train", 24), ("dev", 6), ("test", 6)):
         rng, text = random.Random(name), ""
         for _ in range(sentences):
             rows = []

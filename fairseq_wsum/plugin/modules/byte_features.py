@@ -28,18 +28,18 @@ def collate_bytes(sentences: Sequence[Sequence[str]]) -> Tensor:
 
 
 class ByteFeatures(nn.Module):
-    """max_t relu(W * e_t + b): a convolution over the bytes of a word, and its maximum (Kim, 2014).
+    """max_t relu(W * e_t + b): a convolution over five bytes of a word each, and its maximum (Kim,
+    2014).
 
     Args:
         embed_dim: size of the embedding of a byte.
         features: number of filters.
-        width: number of bytes that a filter sees.
     """
 
-    def __init__(self, embed_dim: int, features: int, width: int = 5) -> None:
+    def __init__(self, embed_dim: int, features: int) -> None:
         super().__init__()
         self.embed_bytes = nn.Embedding(257, embed_dim, padding_idx=NO_BYTE)
-        self.filters = nn.Conv1d(embed_dim, features, width, padding="same")
+        self.filters = nn.Conv1d(embed_dim, features, 5, padding="same")
 
     def forward(self, bytes: Tensor) -> Tensor:
         """B x T x C bytes -> B x T x features. A word without bytes has features of zero."""
