@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from layer_oracle import make_state, outputs_and_gradients
 from torch import Tensor
 
 from fairseq_wsum import WsumLSTM, kernels
@@ -87,9 +86,25 @@ def compare(
 ) -> None:
     """Compare outputs, final states and all gradients, with random cotangents on all of them."""
     dtype = fast.weight_ih_l0.dtype
-    x = torch.randn(shape["T"], shape["B"], shape["I"], dtype=dtype)
-    given = x, make_state(fast, shape["B"]), mask
-    found, right = (outputs_and_gradients(layer, *given) for layer in (fast, exact))
-    assert found.keys() == right.keys()
-    for name, values in right.items():
-        assert_near(found[name], values, dtype, name)
+    slots, features = fast.num_layers * fast.num_directions, fast.output_size
+    T, B = shape["T"], shape["B"]
+    x = torch.randn(T, B, shape["I"]).to(dtype)
+    h, c = torch.randn(slots, B, features).to(dtype), torch.randn(slots, B, shape["H"]).to(dtype)
+    cotangents = [
+        torch.randn(size).to(dtype)
+        for size in ((T, B, fast.num_directions * features), h.shape, c.shape)
+    ]
+    results = []
+    for layer in (fast, exact):
+        real = layer.weight_ih_l0.dtype
+        inputs = [t.to(real).requires_grad_() for t in (x, h, c)]
+        y, (h_n, c_n) = layer(inputs[0], (inputs[1], inputs[2]), mask)
+        wanted = [*inputs, *layer.parameters()]
+        given = [t.to(real) for t in cotangents]
+        gradients = torch.autograd.grad((y, h_n, c_n), wanted, given, allow_unused=True)
+        results.append((y, h_n, c_n, *gradients))
+    names = ["y", "h_n", "c_n", "dx", "dh_0", "dc_0", *dict(fast.named_parameters())]
+    for name, found, right in zip(names, *results, strict=True):
+        assert (found is None) == (right is None), name
+        if found is not None:
+            assert_near(found.detach(), right.detach(), dtype, name)
