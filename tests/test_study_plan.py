@@ -49,6 +49,12 @@ def test_a_task_may_have_its_own_cells_seeds_and_baseline(write_study) -> None:
     assert plan.tasks[1].baseline == "sru"
 
 
+def test_own_code_may_have_cells_of_its_own(write_study) -> None:
+    own_code = task(options={"user-dir": "mine"})
+    (run,) = plan_of(write_study(**own_code, cells=["my-cell"])).runs
+    assert run.options == {"user-dir": "mine", "cell": "my-cell"}
+
+
 MISTAKES = [
     ({"cells": []}, "give cells, such as"),
     ({"cells": "lstm"}, r"cells: write a list, such as \[lstm"),

@@ -402,6 +402,7 @@ ONE = f"{PAGE} --sentence a "
         ("half", ONE + "--tags {}/empty", "--tags {}/empty has 0 lines for 1 sentences"),
         ("half", "--tables {}/new --sentence a --tags {}/tags", "sentence 1 has 2 tags; give one"),
         ("half", ONE + "--data {}/none", "{}/none/dict.en.txt'; dictionaries are found by --data"),
+        ("half", ONE + "--data {}/dict", "/dict.de.txt'; dictionaries are found by --data"),
         ("half", ONE + "--user-dir {}/none", "{}/none"),
         ("half", ONE + "--bpe-model {}/none", "{}/none not found"),
         ("lm", ONE + "--bpe-model {}/none", "none: no dictionary of the model has subwords"),
@@ -427,6 +428,7 @@ def test_wrong_input_is_named(models, tmp_path, capsys, model, options, message)
     for name, content in {**files, "latin": "caf\u00e9\n".encode("latin-1")}.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "dict").mkdir()
+    (tmp_path / "dict" / "dict.en.txt").touch()
     words = options.replace("{}", str(tmp_path)).split()
     assert message.replace("{}", str(tmp_path)) in fails(capsys, models[model], *words)
     assert not (tmp_path / "new").exists()

@@ -28,8 +28,9 @@ def collate_bytes(sentences: Sequence[Sequence[str]]) -> Tensor:
 
 
 class ByteFeatures(nn.Module):
-    """max_t relu(W * e_t + b): a convolution over five bytes of a word each, and its maximum (Kim,
-    2014).
+    """max_t relu(W * e_t + b): a convolution over the bytes of a word, and its maximum (Kim, 2014).
+
+    A filter sees five bytes.
 
     Args:
         embed_dim: size of the embedding of a byte.
