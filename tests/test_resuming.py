@@ -50,6 +50,17 @@ def test_another_number_of_processes_continues_at_the_same_batch(prepared, tmp_p
     assert position == 5 + 3  # updates 3, 4 and 5 of two processes
 
 
+def test_a_resumed_training_goes_on_counting_towards_patience(prepared, tmp_path) -> None:
+    options = [*TRAINING, "--patience", 2, "--lr", 0]  # every validation has the same loss
+    train(prepared, tmp_path, *options, "--max-epoch", 2)
+    log = train(prepared, tmp_path, *options, "--max-epoch", 9)
+    assert "end of epoch 3 " in log and "early stop" in log
+    log = train(prepared, tmp_path, *options, "--max-epoch", 9)
+    assert "the training has ended by --patience 2" in log and "end of epoch" not in log
+    log = train(prepared, tmp_path, *options, "--max-epoch", 9, "--patience", 3)
+    assert "end of epoch 4 " in log and "early stop" in log
+
+
 def test_a_training_that_validates_with_bleu_resumes(prepared, tmp_path) -> None:
     score = ["--eval-bleu", "--eval-bleu-args", '{"max_len_b": 9}']
     score += ["--eval-bleu-remove-bpe", "sentencepiece"]

@@ -1,4 +1,4 @@
-"""Resuming at the right place in an epoch, and the end of data workers with their epoch."""
+"""Resuming at the right place in an epoch and in --patience, and the end of data workers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from fairseq.data.iterators import EpochBatchIterator, GroupedEpochBatchIterator
+from fairseq.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 def apply() -> None:
     """Apply the shims of this file."""
     _resume_at_the_right_batch()
+    _resume_patience()
     _end_workers_with_their_epoch()
 
 
@@ -46,6 +48,48 @@ def _resume_at_the_right_batch() -> None:
 
     EpochBatchIterator.state_dict = state_dict_with_batches
     EpochBatchIterator.load_state_dict = load_state_dict_at_its_place
+
+
+def _resume_patience() -> None:
+    """Let a resumed training go on counting the validations of --patience.
+
+    fairseq keeps the best score and the number of validations since then in attributes of a
+    function (fairseq_cli/train.py). A new process would count from zero and stop too late.
+    """
+    state_dict, load_checkpoint = Trainer.state_dict, Trainer.load_checkpoint
+
+    @functools.wraps(state_dict)
+    def state_dict_with_patience(self: Trainer) -> dict[str, Any]:
+        from fairseq_cli.train import should_stop_early
+
+        state: dict[str, Any] = state_dict(self)
+        state["extra_state"]["patience"] = dict(vars(should_stop_early))
+        return state
+
+    @functools.wraps(load_checkpoint)
+    def load_checkpoint_with_patience(
+        self: Trainer,
+        filename: str,
+        reset_optimizer: bool = False,
+        *args: Any,
+        reset_meters: bool = False,
+        **named: Any,
+    ) -> dict[str, Any] | None:
+        from fairseq_cli.train import should_stop_early
+
+        state: dict[str, Any] | None = load_checkpoint(
+            self, filename, reset_optimizer, *args, reset_meters=reset_meters, **named
+        )
+        if state is None or reset_optimizer or reset_meters:  # then fairseq forgets the best score
+            return state
+        vars(should_stop_early).update(state.get("patience", {}))
+        if 0 < self.cfg.checkpoint.patience <= getattr(should_stop_early, "num_runs", 0):
+            logger.info("the training has ended by --patience %d", self.cfg.checkpoint.patience)
+            self.cfg.optimization.max_epoch = -1  # no epoch begins
+        return state
+
+    Trainer.state_dict = state_dict_with_patience
+    Trainer.load_checkpoint = load_checkpoint_with_patience
 
 
 def _end_workers_with_their_epoch() -> None:
