@@ -217,6 +217,7 @@ def test_all_parameters_are_used_within_the_forward_pass(treebank, tmp_path) -> 
     try:
         wrapped = torch.nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
         WsumParsingLoss(task)(wrapped.train(), dataset.collater([dataset[0]]))[0].backward()
+        del wrapped  # after the group, it would wait for a thread of gloo that may need the GIL
     finally:
         torch.distributed.destroy_process_group()
     assert all(parameter.grad is not None for parameter in model.parameters())
