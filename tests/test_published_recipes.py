@@ -27,11 +27,10 @@ AWD = "--decoder-layer-dropout {} --decoder-dropout-out 0.4 --embedding-dropout 
 AWD += " --locked-dropout --share-decoder-input-output-embed --activation-regularization 2"
 AWD += " --temporal-activation-regularization 1 --force-anneal 7"
 GBW = "--optimizer adagrad --lr 0.2 --lr-scheduler fixed --clip-norm 1 --tokens-per-sample 20"
-TINY = (
-    "--lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 2000 --max-update 8000 --patience 10"
-)
-TINY += " --max-tokens 4096 --update-freq 2 --keep-last-epochs 10 --label-smoothing 0.1"
 GBW += " --batch-size 128 --arch wsum_lstm_lm_gbw --sentence-avg"
+TINY = "--lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 2000 --max-update 8000"
+TINY += " --patience 10 --keep-last-epochs 10 --max-tokens 4096 --update-freq 2"
+TINY += " --label-smoothing 0.1"
 # Parser: Dozat and Manning (2017). SQuAD: AllenNLP's BiDAF.
 DOZAT = "--optimizer adam --adam-betas (0.9, 0.9) --clip-norm 5 --lr-scheduler polynomial_decay"
 BEST = "--maximize-best-checkpoint-metric --best-checkpoint-metric"
