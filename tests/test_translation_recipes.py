@@ -181,8 +181,9 @@ def test_the_opennmt_recipe_replaces_unknown_words_where_it_can(
         assert [*given] == expected
 
 
-def test_distilled_translations_are_a_second_text(tmp_path):
-    recipe = Transformer("transformer", ["--out", "a", "--distilled", str(tmp_path)])
+@pytest.mark.parametrize("name", ["transformer", "transformer_tiny"])
+def test_distilled_translations_are_a_second_text(name, tmp_path):
+    recipe = recipes.RECIPES[name](name, ["--out", "a", "--distilled", str(tmp_path)])
     assert recipe.text() == f"a/data:{tmp_path}"
     assert recipe.run == Path("a/no-srnn-hidden-distilled")  # not that of the plain model
 

@@ -19,7 +19,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "opennmt": OpenNMT,
     "strong": Translation,
     "transformer": Transformer,
-    "transformer_tiny": Translation,
+    "transformer_tiny": Transformer,
     "captions": Captions,
     "ptb": PTB,
     "awd": AWD,

@@ -61,7 +61,7 @@ class OpenNMT(Translation):
 
 
 class Transformer(Translation):
-    """`transformer`: may train on the translations of other models in every second epoch."""
+    """A Transformer: may train on the translations of other models in every second epoch."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         help = "in every second epoch, train on the translations in DIR, made by scripts/distil.sh"
