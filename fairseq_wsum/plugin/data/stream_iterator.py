@@ -75,8 +75,8 @@ class StreamIterator(EpochBatchIterator):
         if changed:
             raise ValueError(
                 "the checkpoint was written within an epoch with different streams, so training "
-                f"cannot resume there: {'; '.join(changed)}. Give the same, or --reset-dataloader "
-                "to start the training data again"
+                f"cannot resume there: {'; '.join(changed)}. Give the same, or start in a "
+                "new --save-dir with --finetune-from-model FILE"
             )
 
 
