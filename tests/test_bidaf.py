@@ -161,6 +161,9 @@ def test_only_training_leaves_out_long_contexts(questions) -> None:
             lengths[limit, split] = task.dataset(split).sizes
     assert lengths[8, "train"].max() <= 8 < lengths[400, "train"].max()
     assert (lengths[8, "valid"] == lengths[400, "valid"]).all()
+    cfg = WsumSpanPredictionConfig(data=f"{questions}/data", max_source_positions=1)
+    with pytest.raises(ValueError, match=r"longer than --max-source-positions 1$"):
+        WsumSpanPredictionTask(cfg).load_dataset("train")
 
 
 def test_a_checkpoint_has_the_words(questions) -> None:

@@ -130,6 +130,15 @@ def test_a_shared_embedding_is_averaged_once() -> None:
     torch.testing.assert_close(average.get_model().decoder.output_projection.weight, expected)
 
 
+def test_no_copy_in_32_bits_of_a_shared_embedding_is_left_behind() -> None:
+    make = partial(transformer_models.make_model, share_decoder_input_output_embed=True)
+    average = average_of(make().bfloat16(), decay=0.75, ema_fp32=True)
+    average.step(make().bfloat16(), 1)
+    averaged = average.get_model().state_dict()
+    for name, copy in average.fp32_params.items():
+        torch.testing.assert_close(copy.to(averaged[name]), averaged[name])
+
+
 def test_the_weights_of_a_checkpoint_do_not_stay_in_memory(monkeypatch) -> None:
     """fairseq keeps what this returns until the end of a training."""
     monkeypatch.setattr(Trainer, "load_checkpoint", lambda _, extra_state: extra_state)

@@ -95,6 +95,9 @@ def test_an_adaptive_softmax_shares_only_the_input_embeddings() -> None:
     # and fairseq's own takes this option, too, without effect
     model = make_model(share_decoder_input_output_embed=True, decoder_hidden_size=7, **adaptive)
     assert not model.decoder.share_input_output_embed and model.decoder.additional_fc is None
+    too_large = "--adaptive-softmax-cutoff 8,900: give numbers below the size of the dictionary"
+    with pytest.raises(ValueError, match=too_large):
+        make_model(**adaptive | dict(adaptive_softmax_cutoff="8,900"))
 
 
 def test_dropout_out_also_applies_between_layers_as_in_fairseq() -> None:

@@ -141,7 +141,7 @@ def publish(tmp_path, monkeypatch):
                 tar.add(data, published.GBW_ROOT)
             splits = {**corpus.splits, "train": corpus.splits["train"][:3]}
             digests = {archive.name: hashlib.sha256(archive.read_bytes()).hexdigest()}
-            changed = dict(sha256=digests, url=archive.as_uri(), splits=splits, tokens=tokens)
+            changed = dict(sha256=digests, url=tmp_path.as_uri(), splits=splits, tokens=tokens)
         tiny = dataclasses.replace(corpus, **changed)
         monkeypatch.setitem(prepare.CORPORA, name, tiny)
         return data

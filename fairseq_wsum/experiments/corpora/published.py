@@ -30,16 +30,16 @@ class Corpus:
         url: the address of its files.
         sha256: by the name of each file in --data and in the cache; of the text, uncompressed, or
             of the archive that holds all files.
-        published: the name at the address, where it is another.
         splits: the files of train, valid and test, in order.
+        published: the name at the address, where it is another.
         tokens: of each split, if the text of its files has no checksum.
     """
 
     name: str
     url: str
     sha256: Mapping[str, str]
-    published: Mapping[str, str]
     splits: Mapping[str, Sequence[str]]
+    published: Mapping[str, str] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
 
     def find(self, name: str, data: Path | None, cache: Path | None) -> Path:
@@ -60,7 +60,7 @@ class Corpus:
                 finally:  # if it is another file, such as a page of a proxy, get it again
                     archive.unlink()
             return needed(published, folder, cure)
-        url = f"{self.url}/{published}" if published else self.url
+        url = f"{self.url}/{published}"
         # the file of Multi30k's raw text keeps the ending .gz
         ending = ".gz" if published.endswith(f"{name}.gz") else ""
         return download(url, self.cache_folder(cache) / f"{name}{ending}", cure)
@@ -127,7 +127,6 @@ PTB = Corpus(
         "ptb.valid.txt": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
         "ptb.test.txt": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
     },
-    published={},
     splits={split: [f"ptb.{split}.txt"] for split in ("train", "valid", "test")},
 )
 
@@ -147,11 +146,10 @@ WIKITEXT2 = Corpus(
 
 GBW = Corpus(
     name="gbw",
-    url=f"http://www.statmt.org/lm-benchmark/{GBW_ROOT}.tar.gz",
+    url="http://www.statmt.org/lm-benchmark",
     sha256={
         f"{GBW_ROOT}.tar.gz": "01ba60381110baf7f189dfd2b8374de371e8c9a340835793f190bdae9e90a34e"
     },
-    published={f"{GBW_ROOT}.tar.gz": ""},
     splits={
         "train": [f"news.en-{i:05d}-of-00100" for i in range(1, 100)],
         "valid": ["news.en.heldout-00001-of-00050"],
@@ -170,7 +168,6 @@ EWT = Corpus(
         "en_ewt-ud-dev.conllu": "531a54ff90d6ab12201c5a50c3e78e6ddac4de69abc4bce5d275d3cd29efe2b6",
         "en_ewt-ud-test.conllu": "e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd",
     },
-    published={},
     splits={
         split: [f"en_ewt-ud-{name}.conllu"]
         for split, name in (("train", "train"), ("valid", "dev"), ("test", "test"))
@@ -184,7 +181,6 @@ SQUAD = Corpus(
         "train-v1.1.json": "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955",
         "dev-v1.1.json": "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
     },
-    published={},
     # the test set was never published
     splits={"train": ["train-v1.1.json"], "test": ["dev-v1.1.json"]},
 )

@@ -58,8 +58,6 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
                 f"--data {args.data} has other numbers of tokens ({listed(tokens)}) than "
                 f"the benchmark ({listed(corpus.tokens)}); get it again"
             )
-        checksums = sums(splits)
-        shutil.rmtree(unpacked, ignore_errors=True)
         record = {
             **settings,
             **{
@@ -67,8 +65,9 @@ def prepare(corpus: Corpus | None, args: argparse.Namespace) -> None:
                 for what in ("sentences", "tokens", "unknown", "unseen")
             },
             "dictionary": len(dictionary),
-            "sha256": checksums,
+            "sha256": sums(splits),
         }
+        shutil.rmtree(unpacked, ignore_errors=True)
         write_record(partial, record)
     print(f"{args.out}: tokens: {listed(record['tokens'])}; dictionary: {record['dictionary']:,}")
     unknown, unseen = listed(record["unknown"]), listed(record["unseen"])

@@ -30,7 +30,7 @@ def make(paths: dict[str, Path], folder: Path, args: argparse.Namespace) -> dict
     values: dict[str, Counter[str]] = {column: Counter() for column in COLUMNS}
     sentences = {}
     for split, path in paths.items():
-        (folder / f"{split}.conllu").write_text(read_text(path).decode(), "utf-8")
+        (folder / f"{split}.conllu").write_bytes(read_text(path))
         found = [*read_treebank(path, with_trees=True)]
         if not found:
             raise UserError(f"{path} has no sentences; give a treebank in CoNLL-U")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..program import first_word
 from .labelled import Answering, Parsing, Sentiment
-from .language_models import AWD, GBW, PTB
+from .language_models import AWD, GBW, LastEpoch
 from .recipe import Recipe
 from .translation import Captions, OpenNMT, Transformer, Translation
 
@@ -21,7 +21,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "transformer": Transformer,
     "transformer_tiny": Transformer,
     "captions": Captions,
-    "ptb": PTB,
+    "ptb": LastEpoch,
     "awd": AWD,
     "gbw": GBW,
     "parser": Parsing,

@@ -44,16 +44,6 @@ class LastEpoch(InEpochs, LanguageModel):
         super().prepare()
 
 
-class PTB(LastEpoch):
-    """`ptb`, in three sizes."""
-
-    def score_options(self) -> list[str]:
-        # By default fairseq's own model accepts only samples as long as in training; eval-lm's have
-        # 1,024 tokens.
-        longer = ["--model-overrides", "{'max_target_positions': 1024}"]
-        return [*super().score_options(), *(longer if self.args.peer else [])]
-
-
 class AWD(LastEpoch):
     """`awd`, on two corpora."""
 

@@ -84,7 +84,10 @@ class Recipe:
         self.corpus: str = self.settings["corpus"]
         if self.args.own_corpus:
             self.corpus = OWN.get(self.corpus, "text")
-        self.prepared, self.options = self._read_data_options(given)
+        prepared = command_line(self.settings.get("prepare", {}))
+        data = ["--data", self.args.data] if self.args.data else []
+        for_data = ["--out", str(self.data), *data, *prepared, *given]
+        self.prepared, self.options = prepare.read(self.corpus, for_data)
         for option in self.options:
             if (option := option.partition("=")[0]) in REFUSED:
                 raise UserError(f"{option}: {REFUSED[option]}")
@@ -137,11 +140,6 @@ class Recipe:
         add("--run", "--save-dir", type=folder, metavar="DIR", help=help)
         add("--prepare-only", action="store_true", help="prepare the data and stop")
         return parser
-
-    def _read_data_options(self, given: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-        own = command_line(self.settings.get("prepare", {}))
-        data = ["--data", self.args.data] if self.args.data else []
-        return prepare.read(self.corpus, ["--out", str(self.data), *data, *own, *given])
 
     # What recipes differ in
 

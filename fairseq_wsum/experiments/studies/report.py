@@ -23,10 +23,11 @@ from .record import duration, last_lines, read_log, standing
 from .results import SUBSETS, Result, read_results
 from .runs_file import read_runs, write_runs
 from .significance import LEVEL, SAMPLES
-from .table import NONE, Table, number, spread
+from .table import Table, number, spread
 
 DESCRIPTION = "Make tables, significance tests and pictures of the finished runs of a study."
 FOLDER = "report"
+NONE = "–"  # noqa: RUF001
 LEGEND = f"""\
 `valid` and `test`: mean ± sample standard deviation over the finished seeds.
 `difference`: the test score minus that of the baseline, averaged over the seeds that both have.

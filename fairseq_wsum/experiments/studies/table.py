@@ -12,8 +12,6 @@ from .plan import Task
 from .results import PERPLEXITY, SUBSETS, Result, metrics
 from .significance import compare
 
-NONE = "–"  # noqa: RUF001
-
 
 class Table:
     """The models of a task.
@@ -98,10 +96,8 @@ def spread(values: Sequence[float], digits: int) -> str:
     return f"{mean} ± {number(statistics.stdev(values), digits)}" if several else mean
 
 
-def number(value: float | None, digits: int) -> str:
+def number(value: float, digits: int) -> str:
     """A number with some decimals, or such as 1.2e16 from 10,000."""
-    if value is None:
-        return NONE
     if 1e4 <= abs(value) < math.inf:
         return f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
     return f"{value:.{digits}f}"

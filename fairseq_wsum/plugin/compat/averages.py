@@ -67,6 +67,8 @@ def _average_shared_weights_once() -> None:
             {name for name, _ in new_model.named_parameters(remove_duplicate=one)}
             for one in (False, True)
         )
+        for name in names - first:  # with --ema-fp32 each name has a copy of its own
+            self.fp32_params.pop(name, None)
         entries = {
             name: part for name, part in new_model.state_dict().items() if name not in names - first
         }

@@ -43,6 +43,11 @@ class WsumDecoderBase(FairseqIncrementalDecoder):
         self.adaptive_softmax: AdaptiveSoftmax | None = None
         vocabulary = len(dictionary)
         if cfg.cutoffs is not None:
+            if cfg.cutoffs[-1] > vocabulary:
+                raise ValueError(
+                    f"--adaptive-softmax-cutoff {','.join(map(str, cfg.cutoffs))}: give numbers "
+                    f"below the size of the dictionary, which is {vocabulary:,}"
+                )
             self.adaptive_softmax = AdaptiveSoftmax(
                 vocabulary, out_dim, cfg.cutoffs, dropout=cfg.decoder.dropout_out
             )

@@ -51,6 +51,8 @@ class WsumSpanPredictionTask(FairseqTask):
         found = read_questions(path, with_answers=True)
         limit = self.cfg.max_source_positions if split == "train" else math.inf
         kept = [one for one in found if len(one.context.tokens) <= limit]
+        if found and not kept:
+            raise ValueError(f"{path}: all contexts are longer than --max-source-positions {limit}")
         self.datasets[split] = QuestionDataset(kept, self.source_dictionary)
         logger.info(
             "%s: %d questions, and %d with longer contexts", path, len(kept), len(found) - len(kept)
