@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     def checked() -> None:
         try:
             args.run(args)
-        except (RuntimeError, ValueError) as error:
+        except (AssertionError, RuntimeError, ValueError) as error:  # of CUDA, too
             raise UserError(str(error)) from error
 
     run(checked)

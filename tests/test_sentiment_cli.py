@@ -90,6 +90,11 @@ def test_the_weights_of_a_classifier(checkpoint, tmp_path) -> None:
     run("fairseq-wsum", *given, "--page", tmp_path / "a.html")
     found = numpy.load(tmp_path / "a.npz")
     assert [*found["0/encoder/1/tokens"]] == ["film", "is", "not", "new <unk>", "</s>"]
+    state = torch.load(checkpoint, weights_only=False)
+    state["cfg"]["task"]["init_token"] = 0
+    torch.save(state, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="after --init-token cannot be traced"):
+        Reader(tmp_path / "other.pt")
 
 
 def test_negation_is_that_of_plain_loops(checkpoint) -> None:

@@ -412,6 +412,7 @@ ONE = f"{PAGE} --sentence a "
         ("half", "--sentence a --page {}/dict", "--page {}/dict is a folder: give the name of a"),
         ("half", "--sentence a --tables {}/two", "--tables {}/two is a file: give the name of a"),
         ("lm", "--treebank {}/tree --tables {}/new", "a word of 'New York' has a space, which"),
+        ("lm", "--treebank {}/tree.gz --tables {}/new", "/tree.gz is damaged: Not a gzipped file"),
         ("half", "{} --tables {}/p", "several checkpoints: give --page and --picture only"),
         ("half", "{}/none.pt " + ONE, "{}/none.pt"),
     ],
@@ -424,6 +425,7 @@ def test_wrong_input_is_named(models, tmp_path, capsys, model, options, message)
         "many": b"x\n" * 201,
         "long": b"man " * 200,
         "tree": b"1\tNew York" + b"\t_" * 4 + b"\t0\troot\t_\t_\n",
+        "tree.gz": b"1\tman\n",
     }
     for name, content in {**files, "latin": "caf\u00e9\n".encode("latin-1")}.items():
         (tmp_path / name).write_bytes(content)

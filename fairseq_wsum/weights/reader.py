@@ -74,6 +74,8 @@ class Reader:
         }
         if bpe_model is not None and not any(one.bpe for one in self.vocabularies.values()):
             raise ValueError(f"--bpe-model {bpe_model}: no dictionary of the model has subwords")
+        if getattr(cfg.task, "init_token", None) is not None:
+            raise ValueError(f"checkpoint {checkpoint}: a text after --init-token cannot be traced")
         begins_with_bos = getattr(cfg.task, "add_bos_token", False)
         words = self.task.source_dictionary
         self._first = words.bos() if begins_with_bos else words.eos()  # that a decoder reads
