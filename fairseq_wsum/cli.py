@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     def checked() -> None:
         try:
             args.run(args)
-        except (AssertionError, RuntimeError, ValueError) as error:  # of CUDA, too
+        except (RuntimeError, ValueError) as error:
             raise UserError(str(error)) from error
 
     run(checked)
