@@ -67,11 +67,10 @@ def _average_shared_weights_once() -> None:
             {name for name, _ in new_model.named_parameters(remove_duplicate=one)}
             for one in (False, True)
         )
-        for name in names - first:  # with --ema-fp32 each name has a copy of its own
-            self.fp32_params.pop(name, None)
-        entries = {
-            name: part for name, part in new_model.state_dict().items() if name not in names - first
-        }
+        entries = new_model.state_dict()
+        for name in names - first:
+            entries.pop(name, None)
+            self.fp32_params.pop(name, None)  # with --ema-fp32 each name has a copy of its own
         step(self, SimpleNamespace(state_dict=lambda: entries), updates)
 
     EMA._step_internal = step_once
