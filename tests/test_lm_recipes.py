@@ -86,6 +86,14 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
     assert "part of valid was not scored" in output and "max_target_positions" in output
 
 
+@pytest.mark.parametrize("model", ["--cell=no-srnn-hidden", "--fairseq-transformer"])
+def test_the_transformer_recipe_scores_every_token(model, ptb, tmp_path) -> None:
+    recipe = [EXAMPLES / "language_model_ptb/transformer_lm.sh", "--data", ptb, "--own-corpus"]
+    tiny = ["--decoder-layers", 1, "--batch-size", 2, "--gpus", 0]
+    run("bash", *recipe, "--run", tmp_path / "run", "--out", tmp_path, model, "--epochs", 1, *tiny)
+    assert_scored(tmp_path / "run", ptb / "ptb.test.txt", math.inf)
+
+
 def test_the_awd_recipe_averages_the_last_epochs(tmp_path) -> None:
     for split, lines in (("train", 80), ("valid", 9), ("test", 9)):
         write_text(tmp_path / f"wiki.{split}.tokens", lines)
@@ -120,12 +128,20 @@ def test_the_gbw_recipe_trains_on_all_shards(tmp_path) -> None:
     assert [Path(one).name for one in recipe.text().split(":")] == ["data", "shard-002"]
 
 
+STREAM = "--task wsum_language_modeling --out"
+
+
 @pytest.mark.parametrize(
     ("recipe", "model"),
     [
-        ("ptb", ["checkpoint_last.pt"]),
-        ("awd --corpus ptb", ["", "--average", "5"]),
-        ("gbw", ["checkpoint_best.pt"]),
+        ("ptb", f"checkpoint_last.pt {STREAM}"),
+        ("awd --corpus ptb", f" --average 5 {STREAM}"),
+        ("gbw", f"checkpoint_best.pt {STREAM}"),
+        ("transformer_lm", f"checkpoint_last.pt {STREAM}"),
+        (
+            "transformer_lm --fairseq-transformer",  # which carries no state
+            "checkpoint_last.pt --task language_modeling --context-window=60",
+        ),
     ],
 )
 def test_a_recipe_scores_its_model(recipe, model, tmp_path, monkeypatch) -> None:
@@ -135,8 +151,8 @@ def test_a_recipe_scores_its_model(recipe, model, tmp_path, monkeypatch) -> None
     monkeypatch.setattr(perplexity, "main", scored.append)
     name, *options = recipe.split()
     RECIPES[name](name, [*options, "--run", str(tmp_path)]).score()
-    checkpoint = ["--checkpoint", str(tmp_path / model[0]), *model[1:]]
-    expected = [*checkpoint, "--task", "wsum_language_modeling"]
+    file, *expected = model.split(" ")
+    expected = ["--checkpoint", str(tmp_path / file), *expected]
     assert scored[0][1 : 1 + len(expected)] == expected
 
 

@@ -116,6 +116,7 @@ def test_a_recipe_has_the_published_model(recipe) -> None:
         ("strong", ["--fairseq-lstm"]),
         ("transformer", ["--cell sru", "--fairseq-transformer"]),
         ("transformer_tiny", ["--cell sru", "--fairseq-transformer"]),
+        ("transformer_lm", ["--cell sru", "--fairseq-transformer"]),
     ],
 )
 def test_every_model_of_a_recipe_has_the_same_training(recipe, others) -> None:

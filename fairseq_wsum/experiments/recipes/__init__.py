@@ -22,6 +22,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "transformer_tiny": Transformer,
     "captions": Captions,
     "ptb": LastEpoch,
+    "transformer_lm": LastEpoch,
     "awd": AWD,
     "gbw": GBW,
     "parser": Parsing,

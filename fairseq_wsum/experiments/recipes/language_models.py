@@ -6,7 +6,7 @@ import argparse
 
 from ...argument_types import positive
 from ...cells import CELLS
-from ..program import UserError
+from ..program import UserError, command_line
 from .epochs import InEpochs
 from .recipe import Recipe
 
@@ -23,6 +23,8 @@ class LanguageModel(Recipe):
         averaged = self.average(getattr(self.args, "average", 0))
         model = self.run if averaged else self.run / self.best
         options = ["--checkpoint", str(model), *averaged, "--task", self.model["task"]]
+        if self.args.peer:
+            options += command_line(self.settings["peer"].get("score", {}))
         out = ["--out", str(self.run / "perplexity.json")]
         perplexity.main([str(self.data), *options, *out, *self.score_options()])
 
