@@ -87,11 +87,14 @@ def test_the_ptb_recipe_prints_perplexities_and_a_table(ptb, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("model", ["--cell=no-srnn-hidden", "--fairseq-transformer"])
-def test_the_transformer_recipe_scores_every_token(model, ptb, tmp_path) -> None:
+def test_the_transformer_recipe_counts_updates_and_scores_every_token(model, ptb, tmp_path) -> None:
     recipe = [EXAMPLES / "language_model_ptb/transformer_lm.sh", "--data", ptb, "--own-corpus"]
     tiny = ["--decoder-layers", 1, "--batch-size", 2, "--gpus", 0]
-    run("bash", *recipe, "--run", tmp_path / "run", "--out", tmp_path, model, "--epochs", 1, *tiny)
+    out = ["--run", tmp_path / "run", "--out", tmp_path]
+    output = run("bash", *recipe, *out, model, "--epochs", 2, *tiny)
     assert_scored(tmp_path / "run", ptb / "ptb.test.txt", math.inf)
+    updates = re.findall(r"\| epoch 002 \|.* num_updates (\d+)", output)[0]
+    assert f"--total-num-update {updates} " in (tmp_path / "run/.recipe.options").read_text()
 
 
 def test_the_awd_recipe_averages_the_last_epochs(tmp_path) -> None:

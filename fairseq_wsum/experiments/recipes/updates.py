@@ -74,5 +74,6 @@ def _batches_in(cfg: DictConfig, epoch: int) -> int:
         seed=cfg.common.seed + epoch * cfg.dataset.update_ordered_indices_seed,
         epoch=epoch,
         disable_iterator_cache=True,
+        update_epoch_batch_itr=cfg.dataset.update_epoch_batch_itr,
     )
     return len(iterator.frozen_batches)
