@@ -1,5 +1,6 @@
 """The corpus as one stream: every token once, in order, with its whole past before it."""
 
+import multiprocessing
 from argparse import Namespace
 
 import numpy as np
@@ -195,6 +196,22 @@ def test_the_task_rejects_other_streams_within_an_epoch(changed, named) -> None:
     iterator_of_the_task(update_freq=(1,)).load_state_dict(saved)  # the same in this epoch
     with pytest.raises(ValueError, match=f"cannot resume there: {named} Give the same"):
         iterator_of_the_task(**changed).load_state_dict(saved)
+
+
+@pytest.mark.parametrize("scoring", ["validation", "eval-lm"])
+def test_the_process_that_reads_batches_ends_with_them(scoring) -> None:
+    """Otherwise Python's garbage collector ends it, which takes five seconds."""
+    stream, tokens = make_stream(3, 4, 2)
+    task = WsumLanguageModelingTask(Namespace(tokens_per_sample_valid=4), Dictionary())
+    loading = dict(num_workers=1, data_buffer_size=2)
+    if scoring == "validation":
+        batches = task.get_batch_iterator(stream, **loading).next_epoch_itr(shuffle=False)
+    else:
+        batches = task.eval_lm_dataloader(stream, **loading)
+    assert torch.cat([batch["target"][0] for batch in batches]).tolist() == tokens.tolist()
+    for process in multiprocessing.active_children():
+        process.join(20)
+        assert not process.is_alive()
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             return self._training_iterator(dataset, **named)
         tokens, process = self.args.tokens_per_sample_valid, named.get("shard_id", 0)
         batches = scoring_batches(dataset, tokens=tokens, process=process)
-        workers = named.get("num_workers", 0)
-        return StreamIterator(batches, self.valid_states, num_workers=workers)
+        return StreamIterator(batches, self.valid_states, **_loading(named))
 
     def _training_iterator(
         self,
@@ -257,8 +256,7 @@ class WsumLanguageModelingTask(LanguageModelingTask):
             )
         tokens = self.args.tokens_per_sample_valid
         batches = scoring_batches(dataset, tokens=tokens, process=0)
-        workers = named.get("num_workers", 0)
-        itr = StreamIterator(batches, StreamStates(), num_workers=workers).next_epoch_itr()
+        itr = StreamIterator(batches, StreamStates(), **_loading(named)).next_epoch_itr()
         return iterators.CountingIterator(_with_state(itr), start=0, total=len(itr))
 
     def inference_step(
@@ -279,6 +277,16 @@ class WsumLanguageModelingTask(LanguageModelingTask):
 
 def _is_stream(args: Any) -> bool:
     return str(getattr(args, "sample_break_mode", None) or "none") == "none"
+
+
+def _loading(options: dict[str, Any]) -> dict[str, int]:
+    """How an iterator loads batches, from the arguments of `get_batch_iterator`.
+
+    Without a buffer, Python's garbage collector ends the process that reads the batches, and waits
+    for it for five seconds.
+    """
+    buffer = options.get("data_buffer_size", 0)
+    return {"num_workers": options.get("num_workers", 0), "buffer_size": buffer}
 
 
 def _with_state(samples: Any) -> Iterator[Sample]:
