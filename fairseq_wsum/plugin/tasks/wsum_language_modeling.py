@@ -279,7 +279,7 @@ def _is_stream(args: Any) -> bool:
     return str(getattr(args, "sample_break_mode", None) or "none") == "none"
 
 
-def _loading(options: dict[str, Any]) -> dict[str, int]:
+def _loading(options: dict[str, Any]) -> dict[str, Any]:
     """How an iterator loads batches, from the arguments of `get_batch_iterator`.
 
     Without a buffer, Python's garbage collector ends the process that reads the batches, and waits
